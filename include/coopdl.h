@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * coopdl.h -- deadlines for code that has none.
+ *
+ *     coopdl_scope scope;
+ *     coopdl_enter(&scope, coopdl_after(2 * COOPDL_SECOND));
+ *     fetch(url);                          // any library, any blocking call
+ *     if (coopdl_leave(&scope) == 1)
+ *         fprintf(stderr, "fetch: deadline exceeded\n");
+ *
+ * A thread says "until then"; from that moment every blocking call that it
+ * makes through libc ends by then, first with EINTR and, if the caller tries
+ * again, with ETIMEDOUT.
+ *
+ * Time.     Every time here is in nanoseconds, in an int64_t.  A deadline is an
+ *           absolute time of CLOCK_MONOTONIC, the clock of coopdl_now().  It is
+ *           rounded up to 8 ns, never down.
+ * Threads.  A scope belongs to the thread that entered it; every function here
+ *           works on the calling thread alone.  All may be called from any
+ *           number of threads at once.
+ * Signals.  "Async-signal-safe: yes" means that the function may be called in a
+ *           signal handler, also one that interrupted the same function.
+ *           "After the first" means: yes, once this thread has entered or
+ *           shielded before; the first time may allocate and start a thread.
+ * Errors.   A function that can fail returns -1 and sets errno; it has then
+ *           changed nothing.  The others leave errno alone.
+ */
+#ifndef COOPDL_H
+#define COOPDL_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#pragma GCC visibility push(default)
+
+#define COOPDL_MICROSECOND ((int64_t)1000)
+#define COOPDL_MILLISECOND ((int64_t)1000000)
+#define COOPDL_SECOND ((int64_t)1000000000)
+
+/* The deadline of a thread that has none. */
+#define COOPDL_NEVER INT64_MAX
+
+/*
+ * One entry on a thread's stack of deadlines.  The caller owns the memory, on
+ * its stack or in an object of its own, and must neither free nor move it
+ * between entering and leaving.  It needs no initialising.  The fields are the
+ * library's.
+ */
+typedef struct coopdl_scope {
+    struct coopdl_scope *outer;
+    struct coopdl_thread *thread;
+    int64_t deadline;
+    uint32_t cuts;
+    uint32_t flags;
+} coopdl_scope;
+
+/*
+ * The time now, in nanoseconds of CLOCK_MONOTONIC.
+ * Threads: any.  Async-signal-safe: yes.  Errors: none.
+ */
+int64_t coopdl_now(void);
+
+/*
+ * The deadline that lies `nanoseconds` after now: what a scope wants when the
+ * caller has a duration.  Zero or less gives a deadline that has passed
+ * already; what would lie beyond the clock's range gives COOPDL_NEVER.
+ * Threads: any.  Async-signal-safe: yes.  Errors: none.
+ */
+int64_t coopdl_after(int64_t nanoseconds);
+
+/*
+ * Reads a duration as the environment and the command take it: a number of
+ * seconds (`5`, `2.5`), or numbers with units, from the largest unit to the
+ * smallest, each once (`250ms`, `1m30s`, `1.5h`, `2d`).  Units: d h m s ms us
+ * ns.  What is finer than a nanosecond is rounded up.
+ * Returns 0 and stores the nanoseconds, or -1 and stores nothing.
+ * Threads: any.  Async-signal-safe: yes.
+ * Errors: EINVAL for anything else (empty, a sign, blanks, nan, inf, an
+ * exponent, an unknown unit, trailing text), ERANGE above 292 years
+ * (INT64_MAX ns).
+ */
+int coopdl_duration(const char *text, int64_t *nanoseconds);
+
+/*
+ * Enters a scope: until it is left, no blocking call of this thread waits
+ * longer than until `deadline`.  Of nested scopes the earliest deadline rules.
+ * A deadline in the past is allowed: whatever would wait is then cut.
+ * COOPDL_NEVER is allowed: a scope that limits nothing by itself.
+ * Returns 0 or -1.  Costs no system call unless the deadline is earlier than
+ * all that this process is waiting for.
+ * Threads: the scope is the calling thread's.  Async-signal-safe: after the
+ * first.
+ * Errors: EAGAIN or ENOMEM when the thread that watches the deadlines, or
+ * memory for the thread's record, cannot be had; EINVAL for a null scope.
+ */
+int coopdl_enter(coopdl_scope *scope, int64_t deadline);
+
+/*
+ * Leaves a scope, and with it any inner one that was not left (a longjmp past
+ * it).  When it returns, nothing that this scope caused can reach the thread
+ * any more: no EINTR lands after it.  That may take it some microseconds when
+ * the deadline has just passed.  If a hook is running for this thread at that
+ * moment, it waits for the hook to return: a runtime releases its own lock
+ * around this call.
+ * Returns 1 if the deadline passed and the library acted on it before the
+ * scope was left, so that calls may have been cut; 0 if not; -1 on error.
+ * Threads: the one that entered.  Async-signal-safe: yes.
+ * Errors: EINVAL when the calling thread is not inside this scope.
+ */
+int coopdl_leave(coopdl_scope *scope);
+
+/*
+ * Gives a scope that is entered another deadline, earlier or later.  One that
+ * has expired and gets a deadline in the future cuts nothing until then.
+ * Threads: the one that entered.  Async-signal-safe: yes.
+ * Errors: EINVAL when the calling thread is not inside this scope, or the
+ * scope is a shield.
+ */
+int coopdl_move(coopdl_scope *scope, int64_t deadline);
+
+/*
+ * Enters a shield: until it is left with coopdl_leave, no deadline from
+ * outside it, the budget's included, cuts a call of this thread.  Scopes that
+ * are entered inside the shield hold as ever, so a clean-up can have a limit
+ * of its own.
+ * Threads, async-signal-safety, errors: as coopdl_enter.
+ */
+int coopdl_shield(coopdl_scope *scope);
+
+/*
+ * Whether this scope's deadline has passed.  Made to be polled in a loop that
+ * makes no blocking call: while nothing of this thread has expired it reads
+ * one word and no clock (about a nanosecond); the truth may reach it some
+ * microseconds late.  It is 0 inside a shield that was entered after the
+ * scope.
+ * Threads: the one that entered; 0 elsewhere.  Async-signal-safe: yes.
+ */
+int coopdl_expired(const coopdl_scope *scope);
+
+/*
+ * The deadline that rules the calling thread now: the earliest of its scopes
+ * and the budget, up to the innermost shield; COOPDL_NEVER if there is none.
+ * Threads: any.  Async-signal-safe: yes.  Errors: none.
+ */
+int64_t coopdl_deadline(void);
+
+/*
+ * What is left until coopdl_deadline(), in nanoseconds: 0 once it has passed,
+ * COOPDL_NEVER if there is none.
+ * Threads: any.  Async-signal-safe: yes.  Errors: none.
+ */
+int64_t coopdl_remaining(void);
+
+/*
+ * Whether libc's blocking calls in this process go through this library, as
+ * they do when it is preloaded or linked before libc.  Without that a scope
+ * still expires, kicks its thread and calls the hook, but restart loops go on.
+ * Threads: any.  Async-signal-safe: yes.  Errors: none.
+ */
+int coopdl_preloaded(void);
+
+/* The library's version, such as "0.1.0"; a static string. */
+const char *coopdl_version(void);
+
+/*
+ * For runtimes (Python, Ruby, an event loop): how an expiry becomes an
+ * exception.
+ *
+ * `expired` is called for a thread whose deadline has passed: before it is
+ * kicked and before a call of it is cut, and then again and again (after 1 ms,
+ * doubling, to 100 ms) until the scope is left.  `scope` is the outermost
+ * expired scope of that thread, or null for the budget; it stays valid during
+ * the call, since coopdl_leave waits for it.  Its answer says what happens:
+ *
+ *   COOPDL_CUT    kick the thread, and cut what would wait: the rule without a
+ *                 hook
+ *   COOPDL_KICK   an exception is on its way to the thread: kick it out of the
+ *                 call that it is in, but cut nothing, so that the clean-up
+ *                 can do I/O
+ *   COOPDL_PEACE  the exception is at work: neither kick nor cut
+ *
+ * `expired` runs on the library's own thread, never in a signal handler: it may
+ * lock and allocate, and it holds up every other deadline of the process while
+ * it runs.
+ *
+ * `kicked` is called in the kicked thread, inside the signal handler: only what
+ * is async-signal-safe may be done there.  Either may be null.
+ *
+ * Returns 0 or -1.  The struct must live as long as the process; null removes
+ * the hooks, and returns when no hook runs any more.  In a forked child a
+ * runtime sets its hooks again: until then expiries in the child cut as they
+ * do without a hook.
+ * Threads: any.  Async-signal-safe: no.
+ * Errors: EAGAIN or ENOMEM when the library's thread cannot be started.
+ */
+enum coopdl_verdict { COOPDL_CUT = 0, COOPDL_KICK = 1, COOPDL_PEACE = 2 };
+
+struct coopdl_hooks {
+    enum coopdl_verdict (*expired)(pid_t thread, coopdl_scope *scope);
+    void (*kicked)(void);
+};
+
+int coopdl_set_hooks(const struct coopdl_hooks *hooks);
+
+/*
+ * Delivers an expired scope from within its own thread: the runtime has raised
+ * its exception here and now, without waiting for the hook.  The scope cuts
+ * nothing until the hook answers COOPDL_CUT.
+ * Threads: the one that entered.  Async-signal-safe: yes.
+ * Errors: EINVAL when the calling thread is not inside this scope, or the
+ * scope has not expired.
+ */
+int coopdl_deliver(coopdl_scope *scope);
+
+#pragma GCC visibility pop
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

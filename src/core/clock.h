@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* clock.h -- CLOCK_MONOTONIC in nanoseconds, and back to what the kernel takes. */
+#ifndef COOPDL_CORE_CLOCK_H
+#define COOPDL_CORE_CLOCK_H
+
+#include "coopdl.h"
+
+#include <time.h>
+
+/* The vDSO's clock: no system call, about 22 ns, async-signal-safe. */
+static inline int64_t coopdl_clock(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * COOPDL_SECOND + now.tv_nsec;
+}
+
+static inline struct timespec coopdl_timespec(int64_t ns)
+{
+    return (struct timespec){.tv_sec = (time_t)(ns / COOPDL_SECOND),
+                             .tv_nsec = (long)(ns % COOPDL_SECOND)};
+}
+
+/* now + ns, never beyond COOPDL_NEVER; ns is not negative. */
+static inline int64_t coopdl_later(int64_t now, int64_t ns)
+{
+    int64_t sum;
+    return __builtin_add_overflow(now, ns, &sum) ? COOPDL_NEVER : sum;
+}
+
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kick.h -- the signal that gets a thread out of a blocking system call. */
+#ifndef COOPDL_CORE_KICK_H
+#define COOPDL_CORE_KICK_H
+
+#include "core/sys.h"
+#include "core/thread.h"
+
+#include <signal.h>
+
+/* The signal's number, 0 until the handler is installed. */
+extern _Atomic int coopdl_kick_signal;
+
+/* Installs the handler, once. */
+void coopdl_kick_install(void);
+
+/* Takes the thread's kick; false if one is under way. */
+bool coopdl_kick_take(struct coopdl_thread *thread);
+
+/* Ends a kick that was taken: by the signal, or without one. */
+void coopdl_kick_send(struct coopdl_thread *thread);
+void coopdl_kick_drop(struct coopdl_thread *thread);
+
+/* The calling thread has changed its word, which was fired: waits until no kick is under way. */
+void coopdl_kick_settle(struct coopdl_thread *thread);
+
+/* Takes the kick signal out of a mask as the kernel has it. */
+static inline void coopdl_kick_unmask(uint64_t *mask)
+{
+    int number = atomic_load_explicit(&coopdl_kick_signal, memory_order_relaxed);
+    if (number)
+        *mask &= ~COOPDL_SIGSET_BIT(number);
+}
+
+/* The program's own action for the kick's signal, kept here while the kernel has ours. */
+extern struct sigaction coopdl_kick_chained;
+
+#endif

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * scheduler.c -- one thread, started at the first scope, that sleeps on a futex
+ * until the earliest deadline.
+ *
+ * Why a thread and not a timer per thread: a timer that goes off after its
+ * scope was left would put an EINTR into a thread that has no deadline any
+ * more.  Here a stale wake-up happens on this thread and harms nobody.
+ *
+ * What must hold: the scheduler sleeps no longer than until the earliest armed
+ * word.
+ *
+ * Interleaving of a round (wake = never; look at all words; wake = earliest;
+ * sleep) and of a thread that arms (store the word; look at wake), both
+ * sequentially consistent:
+ * - the word is stored before the look: it is counted in;
+ * - it is stored after the look: the thread then sees `never`, or the earliest
+ *   of the others.  If its own is earlier it changes `alarm` and wakes the
+ *   futex; a futex that has not begun to sleep sees the changed value and does
+ *   not.
+ * So entering and leaving a scope that is later than what the scheduler waits
+ * for makes no system call.
+ */
+#include "core/scheduler.h"
+
+#include "core/clock.h"
+#include "core/sys.h"
+#include "core/thread.h"
+#include "core/tick.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+/* Enough for a runtime's hook; only what is touched is ever paid for. */
+enum { STACK_SIZE = 256 * 1024 };
+
+atomic_bool coopdl_scheduler_running;
+_Atomic int64_t coopdl_scheduler_wake = WORD_NEVER;
+
+static pthread_mutex_t starting = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic uint32_t alarm_count;
+static _Atomic uint32_t rounds;
+static _Atomic int32_t scheduler_tid;
+
+static void sleep_until(int64_t when, uint32_t seen)
+{
+    struct timespec until = coopdl_timespec(when);
+    coopdl_sys(SYS_futex, &alarm_count, FUTEX_WAIT_BITSET_PRIVATE, seen,
+               when == WORD_NEVER ? NULL : &until, 0, FUTEX_BITSET_MATCH_ANY);
+}
+
+static void *schedule(void *unused)
+{
+    (void)unused;
+    atomic_store(&scheduler_tid, (int32_t)coopdl_sys(SYS_gettid));
+    coopdl_sys(SYS_prctl, PR_SET_NAME, "coopdl");
+    coopdl_sys(SYS_prctl, PR_SET_TIMERSLACK, 1);
+    for (;;) {
+        uint32_t seen = atomic_load(&alarm_count);
+        atomic_store(&coopdl_scheduler_wake, WORD_NEVER);
+        int64_t next = coopdl_tick(true);
+        atomic_store(&coopdl_scheduler_wake, next);
+        atomic_fetch_add(&rounds, 1);
+        sleep_until(next, seen);
+    }
+    return NULL;
+}
+
+void coopdl_scheduler_rouse(void)
+{
+    atomic_fetch_add(&alarm_count, 1);
+    coopdl_sys(SYS_futex, &alarm_count, FUTEX_WAKE_PRIVATE, 1);
+}
+
+static int launch(void)
+{
+    pthread_attr_t attributes;
+    pthread_t thread;
+    int error = pthread_attr_init(&attributes);
+    if (error)
+        return error;
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attributes, STACK_SIZE + (size_t)sysconf(_SC_THREAD_STACK_MIN));
+    error = pthread_create(&thread, &attributes, schedule, NULL);
+    pthread_attr_destroy(&attributes);
+    return error;
+}
+
+int coopdl_scheduler_launch(void)
+{
+    /* The new thread inherits a mask that blocks all: no signal of the program lands on it. */
+    uint64_t all = ~UINT64_C(0), mask;
+    coopdl_sys(SYS_rt_sigprocmask, SIG_SETMASK, &all, &mask, COOPDL_SIGSET_SIZE);
+    pthread_mutex_lock(&starting);
+    int error = atomic_load(&coopdl_scheduler_running) ? 0 : launch();
+    if (!error) {
+        atomic_store(&coopdl_scheduler_running, true);
+        coopdl_timer_stop();
+    }
+    pthread_mutex_unlock(&starting);
+    coopdl_sys(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, COOPDL_SIGSET_SIZE);
+    return error;
+}
+
+void coopdl_scheduler_rest(void)
+{
+    if (!atomic_load(&coopdl_scheduler_running) || coopdl_sys(SYS_gettid) == coopdl_scheduler_tid())
+        return;
+    /* Two ends of a round: the first may be that of one that began before. */
+    uint32_t begun = atomic_load(&rounds);
+    while (atomic_load(&rounds) - begun < 2) {
+        struct timespec moment = coopdl_timespec(100 * COOPDL_MICROSECOND);
+        coopdl_scheduler_rouse();
+        coopdl_sys(SYS_nanosleep, &moment, 0);
+    }
+}
+
+int32_t coopdl_scheduler_tid(void)
+{
+    return atomic_load(&scheduler_tid);
+}
+
+void coopdl_scheduler_forked(void)
+{
+    starting = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    atomic_store(&coopdl_scheduler_running, false);
+    atomic_store(&coopdl_scheduler_wake, WORD_NEVER);
+    atomic_store(&scheduler_tid, 0);
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * thread.h -- one record for each thread that has, or had, a deadline.
+ *
+ * The word.  All that others need to know of a thread is one 64-bit word: its
+ * ruling deadline, in multiples of 8 ns, with two flags in the low bits.
+ *
+ *     WORD_NEVER             no deadline
+ *     deadline               armed: the scheduler fires it once that has passed
+ *     deadline|FIRED         expired: calls that would wait are cut
+ *     deadline|FIRED|PEACE   expired, but a runtime's exception is at work:
+ *                            nothing is cut, the hook is asked again
+ *
+ * Since the deadline is part of the word, whoever fires with a compare and
+ * exchange fires the deadline that he looked at: that the word went to another
+ * value and came back in between does no harm, since equal words are equal
+ * deadlines.
+ *
+ * Who writes.  The thread itself stores any word (scope.c).  Anybody who holds
+ * the thread's kick (below) may set FIRED on a deadline that has passed, and
+ * set or clear PEACE on a fired one.  The thread may fire itself.
+ *
+ * The kick.  0, or 1 while someone is about to signal the thread or the signal
+ * has not been taken yet (kick.c).  It is taken before the word is looked at,
+ * and a leaving thread changes the word before it looks at the kick: so either
+ * the kicker sees the new word and does nothing, or the leaver sees the kick
+ * and waits.  Whoever holds it for a fired thread may walk that thread's
+ * scopes: they cannot be left meanwhile.
+ *
+ * Records live in slabs, are recycled and never unmapped: the scheduler reads
+ * them while threads die.
+ */
+#ifndef COOPDL_CORE_THREAD_H
+#define COOPDL_CORE_THREAD_H
+
+#include "coopdl.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#define WORD_FIRED 1
+#define WORD_PEACE 2
+#define WORD_FLAGS 7
+#define WORD_NEVER (INT64_MAX & ~(int64_t)WORD_FLAGS)
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+struct coopdl_thread {
+    _Atomic int64_t word;
+    _Atomic uint32_t kick;
+    _Atomic int32_t tid; /* 0: the record is free */
+
+    /* When a fired thread is visited next, and how long after that again (tick.c). */
+    _Atomic int64_t visit;
+    _Atomic int64_t backoff;
+
+    coopdl_scope *_Atomic top;
+
+    /* The budget as this thread's outermost scope: WORD_NEVER where there is none. */
+    int64_t base;
+    uint32_t base_cuts;
+    bool base_delivered;
+} __attribute__((aligned(128)));
+
+/* A wrapper may run in a signal handler: no lazy allocation behind a TLS access. */
+extern __thread struct coopdl_thread *coopdl_self __attribute__((tls_model("initial-exec")));
+
+/* Whether the process has a budget, so that threads without a record need one. */
+extern bool coopdl_budgeted;
+
+/* Bit set in a scope's flags. */
+enum { SCOPE_SHIELD = 1, SCOPE_DELIVERED = 2 };
+
+/* The deadline as the word holds it: rounded up, never down; what has passed for ever is 0. */
+static inline int64_t coopdl_word(int64_t deadline)
+{
+    return deadline >= WORD_NEVER ? WORD_NEVER
+           : deadline <= 0        ? 0
+                                  : (deadline + WORD_FLAGS) & ~(int64_t)WORD_FLAGS;
+}
+
+static inline int64_t coopdl_word_deadline(int64_t word)
+{
+    return word & ~(int64_t)WORD_FLAGS;
+}
+
+static inline int64_t coopdl_load(const struct coopdl_thread *thread)
+{
+    return atomic_load_explicit(&thread->word, memory_order_relaxed);
+}
+
+/* Expired, and no runtime's exception is at work. */
+static inline bool coopdl_cutting(const struct coopdl_thread *thread)
+{
+    return (coopdl_load(thread) & (WORD_FIRED | WORD_PEACE)) == WORD_FIRED;
+}
+
+/* The calling thread's record, made if there is none; null when memory is out.
+ * Async-signal-safe. */
+struct coopdl_thread *coopdl_claim(void);
+
+/* The calling thread's record if a deadline rules it now, else null.  This is what a process
+ * pays that has none: keep it at one TLS load, one test, one branch. */
+static inline struct coopdl_thread *coopdl_active(void)
+{
+    struct coopdl_thread *thread = coopdl_self;
+    if (likely(!thread)) {
+        if (likely(!coopdl_budgeted))
+            return NULL;
+        thread = coopdl_claim();
+        if (!thread)
+            return NULL;
+    }
+    return coopdl_load(thread) == WORD_NEVER ? NULL : thread;
+}
+
+/* Every record in use, one after the other: `record` null gives the first. */
+struct coopdl_thread *coopdl_next_thread(struct coopdl_thread *record);
+
+/* The record of a thread that is gone without having given it back. */
+void coopdl_forget(struct coopdl_thread *record);
+
+/* In a forked child: only the calling thread's record is left. */
+void coopdl_thread_forked(void);
+
+#endif

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tick.c -- one look at all threads: fire what is due, kick again what is
+ * fired.
+ *
+ * Run by the scheduler's thread, or by the budget's timer in a process that
+ * has no scheduler, and by both at once for a moment when one takes over from
+ * the other: whoever takes a thread's kick does that thread.
+ *
+ * A kick can be lost: between a wrapper's look at the word and its system call,
+ * and in any code that restarts on EINTR.  So a fired thread is visited again,
+ * after 1 ms, doubling, to 100 ms.
+ *
+ * With hooks, a thread is fired with PEACE, so that nothing of it is cut before
+ * the runtime has been asked; the answer then sets or clears PEACE.
+ */
+#include "core/tick.h"
+
+#include "core/budget.h"
+#include "core/clock.h"
+#include "core/kick.h"
+#include "core/scheduler.h"
+#include "core/scope.h"
+
+#include <errno.h>
+
+enum { RETRY = 100000, FIRST_BACKOFF = COOPDL_FIRST_BACKOFF, LAST_BACKOFF = 100000000 };
+
+static const struct coopdl_hooks *_Atomic hooks;
+
+bool coopdl_hooked(void)
+{
+    const struct coopdl_hooks *h = atomic_load_explicit(&hooks, memory_order_acquire);
+    return h && h->expired;
+}
+
+void coopdl_hook_kicked(void)
+{
+    const struct coopdl_hooks *h = atomic_load_explicit(&hooks, memory_order_acquire);
+    if (h && h->kicked)
+        h->kicked();
+}
+
+int coopdl_set_hooks(const struct coopdl_hooks *new_hooks)
+{
+    int error = new_hooks ? coopdl_scheduler_start() : 0;
+    if (error) {
+        errno = error;
+        return -1;
+    }
+    atomic_store(&hooks, new_hooks);
+    coopdl_scheduler_rest();
+    return 0;
+}
+
+/* What the runtime says; sets or clears PEACE by it, unless the thread has gone on meanwhile. */
+static enum coopdl_verdict ask(struct coopdl_thread *thread, int64_t now)
+{
+    const struct coopdl_hooks *h = atomic_load_explicit(&hooks, memory_order_acquire);
+    enum coopdl_verdict verdict = COOPDL_CUT;
+    if (h && h->expired)
+        verdict = h->expired(atomic_load(&thread->tid), coopdl_owner(thread, now));
+    int64_t word = coopdl_load(thread), wanted;
+    do {
+        if (!(word & WORD_FIRED))
+            return COOPDL_PEACE;
+        wanted = verdict == COOPDL_CUT ? word & ~(int64_t)WORD_PEACE : word | WORD_PEACE;
+    } while (!atomic_compare_exchange_weak(&thread->word, &word, wanted));
+    return verdict;
+}
+
+/* Holding the kick: whether the thread is due, fired if it was not. */
+static bool due(struct coopdl_thread *thread, int64_t now, bool asking)
+{
+    int64_t word = atomic_load(&thread->word);
+    if (word & WORD_FIRED)
+        return atomic_load(&thread->visit) <= now;
+    if (word > now)
+        return false;
+    int64_t fired = word | WORD_FIRED | (asking && coopdl_hooked() ? WORD_PEACE : 0);
+    if (!atomic_compare_exchange_strong(&thread->word, &word, fired))
+        return false;
+    atomic_store(&thread->backoff, FIRST_BACKOFF);
+    return true;
+}
+
+static void visit(struct coopdl_thread *thread, int64_t now, bool asking)
+{
+    if (!coopdl_kick_take(thread)) {
+        /* The last signal has not been taken yet: the thread does not run, or blocks it. */
+        atomic_store(&thread->visit, now + FIRST_BACKOFF);
+        return;
+    }
+    if (!due(thread, now, asking)) {
+        coopdl_kick_drop(thread);
+        return;
+    }
+    int64_t backoff = atomic_load(&thread->backoff);
+    int64_t next = now + backoff, outer = coopdl_next_deadline(thread, now);
+    atomic_store(&thread->visit, outer < next ? outer : next);
+    atomic_store(&thread->backoff, 2 * backoff < LAST_BACKOFF ? 2 * backoff : LAST_BACKOFF);
+    if (asking && ask(thread, now) == COOPDL_PEACE)
+        coopdl_kick_drop(thread);
+    else
+        coopdl_kick_send(thread);
+}
+
+int64_t coopdl_tick(bool asking)
+{
+    int64_t now = coopdl_clock();
+    int64_t next = coopdl_budget_tick(now);
+    for (struct coopdl_thread *t = coopdl_next_thread(NULL); t; t = coopdl_next_thread(t)) {
+        int64_t word = atomic_load(&t->word);
+        int64_t when = word & WORD_FIRED ? atomic_load(&t->visit) : word;
+        if (when <= now) {
+            visit(t, now, asking);
+            word = atomic_load(&t->word);
+            when = word & WORD_FIRED ? atomic_load(&t->visit) : word;
+            if (when <= now) /* its kick is held by another, who will not be long */
+                when = now + RETRY;
+        }
+        if (when < next)
+            next = when;
+    }
+    return next;
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * timer.c -- a budget without a thread: one kernel timer whose signal is the
+ * kick's.
+ *
+ * It goes off at the budget's end, and then again for each visit to a fired
+ * thread and each step of the ladder.  The signal goes to the process: the
+ * kernel prefers its first thread, and the handler kicks the others.
+ *
+ * It also serves a forked child, which has inherited scopes but no scheduler,
+ * until that child enters a scope of its own.  There, and only there, a thread
+ * can leave what the timer is set to: coopdl_timer_follow sets it anew and takes
+ * a signal that has gone off meanwhile from the queue.
+ *
+ * What must hold: everything here is async-signal-safe.
+ */
+#include "core/timer.h"
+
+#include "core/clock.h"
+#include "core/kick.h"
+#include "core/scheduler.h"
+#include "core/sys.h"
+#include "core/tick.h"
+
+#include <stdatomic.h>
+
+static char cookie;
+static _Atomic int timer_id = -1;
+
+static void set(int64_t when)
+{
+    int id = atomic_load(&timer_id);
+    /* 0 would stop the timer. */
+    struct itimerspec setting = {.it_value = coopdl_timespec(when > 0 ? when : 1)};
+    if (when == WORD_NEVER)
+        setting.it_value = (struct timespec){0};
+    if (id >= 0)
+        coopdl_sys(SYS_timer_settime, id, TIMER_ABSTIME, &setting, 0);
+}
+
+bool coopdl_timer_start(void)
+{
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL,
+                             .sigev_signo = atomic_load(&coopdl_kick_signal),
+                             .sigev_value.sival_ptr = &cookie};
+    int id;
+    if (coopdl_sys(SYS_timer_create, CLOCK_MONOTONIC, &event, &id) < 0)
+        return false;
+    atomic_store(&timer_id, id);
+    set(coopdl_tick(false));
+    return true;
+}
+
+void coopdl_timer_expired(void)
+{
+    if (!atomic_load(&coopdl_scheduler_running))
+        set(coopdl_tick(false));
+}
+
+void coopdl_timer_follow(void)
+{
+    if (atomic_load(&timer_id) < 0)
+        return;
+    uint64_t kick = COOPDL_SIGSET_BIT(atomic_load(&coopdl_kick_signal)), mask;
+    struct timespec now = {0};
+    siginfo_t info;
+    coopdl_sys(SYS_rt_sigprocmask, SIG_BLOCK, &kick, &mask, COOPDL_SIGSET_SIZE);
+    set(WORD_NEVER);
+    if (coopdl_sys(SYS_rt_sigtimedwait, &kick, &info, &now, COOPDL_SIGSET_SIZE) > 0 &&
+        info.si_code != SI_TIMER) /* a kick, or the program's: put it back */
+        coopdl_sys(SYS_rt_tgsigqueueinfo, coopdl_sys(SYS_getpid), coopdl_sys(SYS_gettid),
+                   info.si_signo, &info);
+    set(coopdl_tick(false));
+    coopdl_sys(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, COOPDL_SIGSET_SIZE);
+}
+
+void coopdl_timer_stop(void)
+{
+    int id = atomic_exchange(&timer_id, -1);
+    if (id >= 0)
+        coopdl_sys(SYS_timer_delete, id);
+}
+
+void *coopdl_timer_cookie(void)
+{
+    return &cookie;
+}
+
+void coopdl_timer_forked(void)
+{
+    atomic_store(&timer_id, -1);
+}

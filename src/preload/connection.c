@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * connection.c -- accept and connect.
+ *
+ * Before expiry they run as they are and the kick ends them.  After expiry
+ * accept looks first.  Whether a connect would wait cannot be seen without
+ * trying (to a listener on this machine it often does not): it is tried in
+ * non-blocking mode, for which the socket is switched there and back.  A
+ * connect that is cut is on its way, as after any EINTR.
+ */
+#include "preload/cut.h"
+#include "preload/preload.h"
+
+#include "core/sys.h"
+
+#include <fcntl.h>
+
+static bool accept_would_wait(int fd)
+{
+    int listening = 0;
+    socklen_t size = sizeof(listening);
+    return coopdl_sys(SYS_getsockopt, fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 &&
+           listening && coopdl_would_wait(fd, POLLIN);
+}
+
+int coopdl_timed_accept(struct coopdl_thread *thread, int fd, SOCKADDR_ARG address,
+                        socklen_t *length)
+{
+    if (unlikely(coopdl_cutting(thread)) && accept_would_wait(fd))
+        return coopdl_cut(thread, "accept");
+    return (int)coopdl_kicked(thread, coopdl_real.accept(fd, address, length), "accept");
+}
+
+int coopdl_timed_accept4(struct coopdl_thread *thread, int fd, SOCKADDR_ARG address,
+                         socklen_t *length, int flags)
+{
+    if (unlikely(coopdl_cutting(thread)) && !(flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) &&
+        accept_would_wait(fd))
+        return coopdl_cut(thread, "accept4");
+    return (int)coopdl_kicked(thread, coopdl_real.accept4(fd, address, length, flags), "accept4");
+}
+
+int coopdl_timed_connect(struct coopdl_thread *thread, int fd, CONST_SOCKADDR_ARG address,
+                         socklen_t length)
+{
+    long flags = unlikely(coopdl_cutting(thread)) ? coopdl_sys(SYS_fcntl, fd, F_GETFL) : -1;
+    if (flags < 0 || flags & O_NONBLOCK)
+        return (int)coopdl_kicked(thread, coopdl_real.connect(fd, address, length), "connect");
+
+    coopdl_sys(SYS_fcntl, fd, F_SETFL, flags | O_NONBLOCK);
+    long result = coopdl_sys(SYS_connect, fd, SOCKADDR(address), length);
+    coopdl_sys(SYS_fcntl, fd, F_SETFL, flags);
+    if (result == -EINPROGRESS || result == -EALREADY || result == -EAGAIN)
+        return coopdl_cut(thread, "connect");
+    if (result == 0)
+        return 0;
+    errno = (int)-result;
+    return -1;
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cut.c -- the answer to a call that would wait after expiry.
+ *
+ * The first cut in a scope is EINTR, so that a runtime looks at its interrupts;
+ * every further one is ETIMEDOUT, so that restart loops end.  After the fourth
+ * each cut first waits a little, so that a program that takes no error for an
+ * answer neither burns a core nor floods its log.
+ */
+#include "preload/cut.h"
+
+#include "core/kick.h"
+#include "core/log.h"
+#include "core/policy.h"
+#include "core/scope.h"
+#include "core/sys.h"
+#include "preload/real.h"
+
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <string.h>
+
+enum { PROMPT_CUTS = 4, LONGEST_PAUSE = 50 };
+
+/* 1 ms, doubling, to 50 ms.  A kick may shorten it: then the next one is as long again. */
+static void pause_before(uint32_t cut)
+{
+    if (cut < PROMPT_CUTS)
+        return;
+    int64_t ms = cut - PROMPT_CUTS < 6 ? INT64_C(1) << (cut - PROMPT_CUTS) : LONGEST_PAUSE;
+    struct timespec pause = coopdl_timespec(ms * COOPDL_MILLISECOND);
+    coopdl_sys(SYS_nanosleep, &pause, 0);
+}
+
+int coopdl_cut_errno(struct coopdl_thread *thread, const char *call, bool gently)
+{
+    int64_t now = coopdl_clock();
+    coopdl_scope *owner = coopdl_owner(thread, now);
+    uint32_t *cuts = owner ? &owner->cuts : &thread->base_cuts;
+    uint32_t cut = *cuts;
+    if (cut != UINT32_MAX)
+        ++*cuts;
+    if (cut == 0)
+        coopdl_log_cut(call, !owner, now - (owner ? owner->deadline : thread->base));
+    pause_before(cut);
+    switch (coopdl_policy.error) {
+    case ERRNO_EINTR:
+        return EINTR;
+    case ERRNO_ETIMEDOUT:
+        return gently && !owner ? EINTR : ETIMEDOUT;
+    default:
+        return cut == 0 || (gently && !owner) ? EINTR : ETIMEDOUT;
+    }
+}
+
+void coopdl_capped(struct coopdl_thread *thread)
+{
+    if (coopdl_load(thread) <= coopdl_clock())
+        coopdl_fire_self(thread);
+}
+
+bool coopdl_would_wait(int fd, short events)
+{
+    struct pollfd pollfd = {.fd = fd, .events = events};
+    struct timespec now = {0};
+    if (coopdl_sys(SYS_ppoll, &pollfd, 1, &now, 0, COOPDL_SIGSET_SIZE) != 0)
+        return false;
+    /* Not ready.  What does not wait for that either: a descriptor in non-blocking mode, and one
+     * that is not open for this at all. */
+    long flags = coopdl_sys(SYS_fcntl, fd, F_GETFL);
+    long access = flags & O_ACCMODE, needed = events & POLLIN ? O_WRONLY : O_RDONLY;
+    return flags >= 0 && !(flags & O_NONBLOCK) && access != needed;
+}
+
+bool coopdl_readable_timespec(const struct timespec *time)
+{
+    /* A futex that does not have the expected value never sleeps, but its timeout is read first. */
+    _Atomic uint32_t word = 0;
+    return time &&
+           coopdl_sys(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 1, time) == -EAGAIN;
+}
+
+bool coopdl_open_mask(const sigset_t *mask, sigset_t *copy)
+{
+    /* No such way to change a mask exists, but the mask is read first. */
+    if (coopdl_sys(SYS_rt_sigprocmask, -1, mask, 0, COOPDL_SIGSET_SIZE) != -EINVAL)
+        return false;
+    /* Only what the kernel has read: callers of the system call's size exist. */
+    memset(copy, 0, sizeof(*copy));
+    memcpy(copy, mask, COOPDL_SIGSET_SIZE);
+    int kick = atomic_load(&coopdl_kick_signal);
+    if (kick)
+        sigdelset(copy, kick);
+    return true;
+}

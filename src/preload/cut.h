@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cut.h -- when a call is capped, what would wait, and how a call is cut. */
+#ifndef COOPDL_PRELOAD_CUT_H
+#define COOPDL_PRELOAD_CUT_H
+
+#include "core/clock.h"
+#include "core/thread.h"
+
+#include <errno.h>
+#include <signal.h>
+
+/* Cuts a call that would wait: the errno that it fails with.  `gently`: a budget alone answers
+ * EINTR and nothing else. */
+int coopdl_cut_errno(struct coopdl_thread *thread, const char *call, bool gently);
+
+/* The same for a call that returns -1 and sets errno. */
+static inline int coopdl_cut(struct coopdl_thread *thread, const char *call)
+{
+    errno = coopdl_cut_errno(thread, call, false);
+    return -1;
+}
+
+/* The real call has returned `result`: one that was kicked out of its wait is cut. */
+static inline ssize_t coopdl_kicked(struct coopdl_thread *thread, ssize_t result, const char *call)
+{
+    if (unlikely(result < 0) && errno == EINTR && coopdl_cutting(thread))
+        return coopdl_cut(thread, call);
+    return result;
+}
+
+/*
+ * The cap: how long a wait may last, in ns from `now`.  It lies a millisecond
+ * behind the deadline: normally the kick comes first, and with it the runtime's
+ * hook; the cap is the net under a kick that was lost.  COOPDL_NEVER where the
+ * thread has none, or is fired.
+ */
+static inline int64_t coopdl_cap(const struct coopdl_thread *thread, int64_t now)
+{
+    int64_t word = coopdl_load(thread);
+    if (word & WORD_FIRED || word == WORD_NEVER)
+        return COOPDL_NEVER;
+    return (word > now ? word - now : 0) + COOPDL_MILLISECOND;
+}
+
+/* A cap has run out: fires the thread if nobody has done so. */
+void coopdl_capped(struct coopdl_thread *thread);
+
+/* Whether an operation on this descriptor would wait for `events` (as for poll). */
+bool coopdl_would_wait(int fd, short events);
+
+/* Whether the kernel can read this timespec and takes it for one, asked without waiting. */
+bool coopdl_readable_timespec(const struct timespec *time);
+
+/* Whether the kernel can read this mask; if so, `*copy` is the mask without the kick. */
+bool coopdl_open_mask(const sigset_t *mask, sigset_t *copy);
+
+/* A duration that a call was given, in ns; COOPDL_NEVER where that does not fit. */
+static inline int64_t coopdl_ns(const struct timespec *time)
+{
+    int64_t ns;
+    return __builtin_mul_overflow((int64_t)time->tv_sec, COOPDL_SECOND, &ns) ||
+                   __builtin_add_overflow(ns, (int64_t)time->tv_nsec, &ns)
+               ? COOPDL_NEVER
+               : ns;
+}
+
+#endif

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * preload.h -- what every wrapper keeps.
+ *
+ * 1. Before expiry: the real call with its arguments, its own timeout lowered
+ *    to what is left; its result, errno included.
+ * 2. After expiry: what would not wait is performed; what would is cut, and has
+ *    then done nothing, or says what it did.
+ * 3. Errors that the kernel gives without waiting are the kernel's to give: a
+ *    wrapper does not read through a pointer that libc would have handed to the
+ *    kernel unread, until the kernel has said that it can be read.
+ * 4. Async-signal-safe and open to cancellation: no lock, no allocation, no
+ *    state that an unwinding would leave behind.
+ * 5. errno is touched only where the call fails.
+ */
+#ifndef COOPDL_PRELOAD_PRELOAD_H
+#define COOPDL_PRELOAD_PRELOAD_H
+
+#include "core/thread.h"
+#include "preload/real.h"
+
+#define UNPACK(...) __VA_ARGS__
+
+#define CALL(type, name, parameters, ...)                                                          \
+    type coopdl_timed_##name(struct coopdl_thread *thread, UNPACK parameters);
+#define MASK(type, name, parameters, ...) type coopdl_mask_##name parameters;
+#include "preload/calls.def"
+
+#endif

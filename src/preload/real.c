@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * real.c -- libc's own functions: resolved all at once, in our constructor.
+ *
+ * Allocators and other libraries may call us before it has run, from inside
+ * malloc, where dlsym must not be called: until then the blocking calls are
+ * plain system calls.  No deadline can exist yet.
+ */
+#include "preload/real.h"
+
+#include "core/clock.h"
+#include "core/sys.h"
+#include "preload/preload.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+
+static long result(long value)
+{
+    if (value < 0 && value > -4096) {
+        errno = (int)-value;
+        return -1;
+    }
+    return value;
+}
+
+#define SYSTEM(name, ...) result(coopdl_sys(SYS_##name, __VA_ARGS__))
+
+static int coopdl_early_ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
+                              const sigset_t *mask)
+{
+    struct timespec left; /* the kernel writes what is left of it */
+    if (timeout)
+        left = *timeout;
+    return (int)SYSTEM(ppoll, fds, n, timeout ? &left : NULL, mask, COOPDL_SIGSET_SIZE);
+}
+
+static int coopdl_early_poll(struct pollfd *fds, nfds_t n, int timeout)
+{
+    struct timespec wait = coopdl_timespec(timeout * COOPDL_MILLISECOND);
+    return coopdl_early_ppoll(fds, n, timeout < 0 ? NULL : &wait, NULL);
+}
+
+static int coopdl_early_pselect(int n, fd_set *r, fd_set *w, fd_set *e,
+                                const struct timespec *timeout, const sigset_t *mask)
+{
+    struct timespec left;
+    struct {
+        const sigset_t *mask;
+        size_t size;
+    } masked = {mask, COOPDL_SIGSET_SIZE};
+    if (timeout)
+        left = *timeout;
+    return (int)SYSTEM(pselect6, n, r, w, e, timeout ? &left : NULL, &masked);
+}
+
+static int coopdl_early_select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *timeout)
+{
+    struct timespec wait = {0};
+    if (timeout)
+        wait = (struct timespec){.tv_sec = timeout->tv_sec, .tv_nsec = timeout->tv_usec * 1000};
+    return coopdl_early_pselect(n, r, w, e, timeout ? &wait : NULL, NULL);
+}
+
+static int coopdl_early_clock_nanosleep(clockid_t clock, int flags, const struct timespec *wanted,
+                                        struct timespec *rest)
+{
+    return (int)-coopdl_sys(SYS_clock_nanosleep, clock, flags, wanted, rest);
+}
+
+static int coopdl_early_usleep(useconds_t us)
+{
+    struct timespec wait = coopdl_timespec(us * COOPDL_MICROSECOND);
+    return (int)SYSTEM(nanosleep, &wait, 0);
+}
+
+static unsigned int coopdl_early_sleep(unsigned int seconds)
+{
+    struct timespec wait = {.tv_sec = seconds}, left = {0};
+    return coopdl_sys(SYS_nanosleep, &wait, &left) < 0 ? (unsigned int)left.tv_sec : 0;
+}
+
+#define CALL(type, name, parameters, arguments, early, ...)                                        \
+    static type early_##name parameters                                                            \
+    {                                                                                              \
+        return (type)(early);                                                                      \
+    }
+#include "preload/calls.def"
+
+struct coopdl_real coopdl_real = {
+#define CALL(type, name, ...) .name = early_##name,
+#include "preload/calls.def"
+};
+
+static int preloaded;
+
+/* A cast from void * to a function pointer is POSIX, not ISO C. */
+static void resolve(void *place, const char *name)
+{
+    void *found = dlsym(RTLD_NEXT, name);
+    if (found) /* else this libc has no such call: nobody calls it */
+        *(void **)place = found;
+}
+
+__attribute__((constructor(101))) void coopdl_resolve(void)
+{
+#define CALL(type, name, ...) resolve(&coopdl_real.name, #name);
+#define FORTIFIED(type, chk, ...) resolve(&coopdl_real.chk, #chk);
+#define MASK(type, name, ...) resolve(&coopdl_real.name, #name);
+#include "preload/calls.def"
+
+    /* Whose `poll` does the program see: ours, or that of something in front of us? */
+    Dl_info program, ours;
+    preloaded = dladdr(dlsym(RTLD_DEFAULT, "poll"), &program) && dladdr(&preloaded, &ours) &&
+                program.dli_fbase == ours.dli_fbase;
+}
+
+int coopdl_preloaded(void)
+{
+    return preloaded;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* real.h -- libc's own functions behind our names. */
+#ifndef COOPDL_PRELOAD_REAL_H
+#define COOPDL_PRELOAD_REAL_H
+
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+/* glibc declares these parameters as a transparent union. */
+#ifdef __GLIBC__
+#define SOCKADDR_ARG __SOCKADDR_ARG
+#define CONST_SOCKADDR_ARG __CONST_SOCKADDR_ARG
+#define SOCKADDR(address) ((address).__sockaddr__)
+#else
+#define SOCKADDR_ARG struct sockaddr *
+#define CONST_SOCKADDR_ARG const struct sockaddr *
+#define SOCKADDR(address) (address)
+#endif
+
+struct coopdl_real {
+#define CALL(type, name, parameters, ...) type(*name) parameters;
+#define FORTIFIED(type, chk, parameters, ...) type(*chk) parameters;
+#define MASK(type, name, parameters, ...) type(*name) parameters;
+#include "preload/calls.def"
+};
+
+/* Never null for a CALL; the others are null until they are resolved. */
+extern struct coopdl_real coopdl_real;
+
+/* Resolves all of them.  Done by our constructor, or by a MASK call that comes before it. */
+void coopdl_resolve(void);
+
+#endif

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sleep.c -- the sleeps.
+ *
+ * All of them come down to one: sleep for so many ns, and say how many were
+ * left and why it ended.  A sleep that ends before the deadline is libc's own.
+ */
+#include "preload/cut.h"
+#include "preload/preload.h"
+
+/*
+ * Sleeps for `wanted` ns on `clock`: 0, or the errno that it ended with and the
+ * rest in *rest.  The real sleep is made in pieces only where the cap runs out
+ * while nothing may be cut (cut.h).
+ */
+static int doze(struct coopdl_thread *thread, clockid_t clock, int64_t wanted, int64_t *rest,
+                const char *call)
+{
+    int64_t left = wanted;
+    for (;;) {
+        *rest = left;
+        if (unlikely(coopdl_cutting(thread)))
+            return coopdl_cut_errno(thread, call, false);
+        int64_t cap = coopdl_cap(thread, coopdl_clock());
+        struct timespec piece = coopdl_timespec(cap < left ? cap : left), over = {0};
+        int error = coopdl_real.clock_nanosleep(clock, 0, &piece, &over);
+        if (!error && cap >= left)
+            return 0;
+        left -= coopdl_ns(&piece) - (error == EINTR ? coopdl_ns(&over) : 0);
+        *rest = left;
+        if (error == EINTR && coopdl_cutting(thread))
+            return coopdl_cut_errno(thread, call, false);
+        if (error)
+            return error;
+        coopdl_capped(thread);
+    }
+}
+
+static bool capable(clockid_t clock)
+{
+    return clock == CLOCK_MONOTONIC || clock == CLOCK_REALTIME || clock == CLOCK_BOOTTIME;
+}
+
+/* Whether this is a sleep that waits and fits: the kernel can read it, and it is not zero. */
+static bool sleeps(const struct timespec *wanted)
+{
+    return coopdl_readable_timespec(wanted) && (wanted->tv_sec || wanted->tv_nsec) &&
+           coopdl_ns(wanted) != COOPDL_NEVER;
+}
+
+/* Relative sleeps on a clock that runs as the deadline's does. */
+static int timed_sleep(struct coopdl_thread *thread, clockid_t clock, const struct timespec *wanted,
+                       struct timespec *rest, const char *call)
+{
+    int64_t left;
+    int error = doze(thread, clock, coopdl_ns(wanted), &left, call);
+    if (error == EINTR && rest)
+        *rest = coopdl_timespec(left);
+    return error;
+}
+
+int coopdl_timed_nanosleep(struct coopdl_thread *thread, const struct timespec *wanted,
+                           struct timespec *rest)
+{
+    if (!sleeps(wanted))
+        return (int)coopdl_kicked(thread, coopdl_real.nanosleep(wanted, rest), "nanosleep");
+    int error = timed_sleep(thread, CLOCK_REALTIME, wanted, rest, "nanosleep");
+    if (!error)
+        return 0;
+    errno = error;
+    return -1;
+}
+
+int coopdl_timed_clock_nanosleep(struct coopdl_thread *thread, clockid_t clock, int flags,
+                                 const struct timespec *wanted, struct timespec *rest)
+{
+    if (flags == 0 && capable(clock) && sleeps(wanted))
+        return timed_sleep(thread, clock, wanted, rest, "clock_nanosleep");
+
+    /* Until a time, on a clock of its own, or for longer than can be counted: left to the kick. */
+    struct timespec now;
+    bool until = flags == TIMER_ABSTIME && coopdl_readable_timespec(wanted) &&
+                 clock_gettime(clock, &now) == 0 &&
+                 (wanted->tv_sec > now.tv_sec ||
+                  (wanted->tv_sec == now.tv_sec && wanted->tv_nsec > now.tv_nsec));
+    bool relative = flags == 0 && coopdl_readable_timespec(wanted) &&
+                    (wanted->tv_sec || wanted->tv_nsec) && clock_gettime(clock, &now) == 0;
+    if ((until || relative) && coopdl_cutting(thread)) {
+        int error = coopdl_cut_errno(thread, "clock_nanosleep", false);
+        if (error == EINTR && relative && rest)
+            *rest = *wanted;
+        return error;
+    }
+    int error = coopdl_real.clock_nanosleep(clock, flags, wanted, rest);
+    if (error == EINTR && coopdl_cutting(thread))
+        return coopdl_cut_errno(thread, "clock_nanosleep", false);
+    return error;
+}
+
+int coopdl_timed_usleep(struct coopdl_thread *thread, useconds_t us)
+{
+    int64_t left;
+    if (us == 0)
+        return coopdl_real.usleep(0);
+    int error = doze(thread, CLOCK_REALTIME, us * COOPDL_MICROSECOND, &left, "usleep");
+    if (!error)
+        return 0;
+    errno = error;
+    return -1;
+}
+
+unsigned int coopdl_timed_sleep(struct coopdl_thread *thread, unsigned int seconds)
+{
+    int64_t left;
+    if (seconds == 0)
+        return 0;
+    int error = doze(thread, CLOCK_REALTIME, seconds * COOPDL_SECOND, &left, "sleep");
+    if (error != EINTR)
+        return 0; /* slept, or cut before: sleep has no way to fail, and 0 ends the caller's loop */
+    return (unsigned int)((left + COOPDL_SECOND - 1) / COOPDL_SECOND);
+}

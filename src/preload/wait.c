@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * wait.c -- poll, select, epoll: calls that have a timeout of their own.
+ *
+ * Before expiry that timeout is capped (cut.h), in the unit that the call has,
+ * rounded up.  select and pselect are not capped: a cap that runs out would
+ * have cleared the caller's sets, which a failed select leaves alone; the kick
+ * ends them.  After expiry all of them look once without waiting.
+ */
+#include "core/sys.h"
+#include "preload/cut.h"
+#include "preload/preload.h"
+
+#include <limits.h>
+#include <string.h>
+
+/* A timeout that goes on over several waits. */
+struct patience {
+    int64_t wanted; /* ns; COOPDL_NEVER: for ever */
+    int64_t begun;
+    bool capped; /* whether the next wait is shorter than what is wanted */
+};
+
+/* How long the next wait may be, in ns. */
+static int64_t next_wait(struct patience *patience, const struct coopdl_thread *thread)
+{
+    int64_t now = coopdl_clock(), left = patience->wanted;
+    if (!patience->begun)
+        patience->begun = now;
+    else if (left != COOPDL_NEVER)
+        left -= now - patience->begun;
+    if (left < 0)
+        left = 0;
+    int64_t cap = coopdl_cap(thread, now);
+    patience->capped = cap < left;
+    return patience->capped ? cap : left;
+}
+
+static struct patience patience_ms(int timeout)
+{
+    return (struct patience){.wanted = timeout < 0 ? COOPDL_NEVER
+                                                   : timeout * COOPDL_MILLISECOND};
+}
+
+static int to_ms(int64_t ns)
+{
+    if (ns == COOPDL_NEVER)
+        return -1;
+    int64_t ms = ns / COOPDL_MILLISECOND + (ns % COOPDL_MILLISECOND != 0);
+    return ms < INT_MAX ? (int)ms : INT_MAX;
+}
+
+/*
+ * The one loop of all capped waits.  `wait` is an expression that waits for
+ * `ns`; `look` one that does not wait.  A wait whose cap ran out is not cut
+ * while a runtime's exception is at work, nor after the deadline was moved: it
+ * goes on with what is left of its own timeout.
+ */
+#define WAIT(thread, patience, wait, look, cut)                                                    \
+    for (;;) {                                                                                     \
+        if (unlikely(coopdl_cutting(thread))) {                                                    \
+            int seen = (look);                                                                     \
+            return seen ? seen : (cut);                                                            \
+        }                                                                                          \
+        int64_t ns = next_wait(&(patience), thread);                                               \
+        int got = (wait);                                                                          \
+        if (got < 0 && errno == EINTR && coopdl_cutting(thread))                                   \
+            return (cut);                                                                          \
+        if (got != 0 || !(patience).capped)                                                        \
+            return got;                                                                            \
+        coopdl_capped(thread);                                                                     \
+    }
+
+int coopdl_timed_poll(struct coopdl_thread *thread, struct pollfd *fds, nfds_t n, int timeout)
+{
+    struct patience patience = patience_ms(timeout);
+    if (timeout == 0)
+        return coopdl_real.poll(fds, n, 0);
+    WAIT(thread, patience, coopdl_real.poll(fds, n, to_ms(ns)), coopdl_real.poll(fds, n, 0),
+         coopdl_cut(thread, "poll"))
+}
+
+static int ppoll_ns(struct pollfd *fds, nfds_t n, int64_t ns, const sigset_t *mask)
+{
+    struct timespec wait = coopdl_timespec(ns);
+    return coopdl_real.ppoll(fds, n, ns == COOPDL_NEVER ? NULL : &wait, mask);
+}
+
+/* Whether a timeout can be capped: none at all, or one that is valid and not zero. */
+static bool can_wait(const struct timespec *timeout)
+{
+    return !timeout || (timeout->tv_sec >= 0 && timeout->tv_nsec >= 0 &&
+                        timeout->tv_nsec < COOPDL_SECOND && (timeout->tv_sec || timeout->tv_nsec));
+}
+
+int coopdl_timed_ppoll(struct coopdl_thread *thread, struct pollfd *fds, nfds_t n,
+                       const struct timespec *timeout, const sigset_t *mask)
+{
+    sigset_t open;
+    if (!can_wait(timeout) || (mask && !coopdl_open_mask(mask, &open)))
+        return coopdl_real.ppoll(fds, n, timeout, mask);
+    if (mask)
+        mask = &open;
+    struct patience patience = {.wanted = timeout ? coopdl_ns(timeout) : COOPDL_NEVER};
+    WAIT(thread, patience, ppoll_ns(fds, n, ns, mask), ppoll_ns(fds, n, 0, mask),
+         coopdl_cut(thread, "ppoll"))
+}
+
+static int epoll_cut(struct coopdl_thread *thread, const char *call)
+{
+    /* Event loops abort on anything but EINTR, and a budget is not theirs to handle. */
+    errno = coopdl_cut_errno(thread, call, true);
+    return -1;
+}
+
+int coopdl_timed_epoll_wait(struct coopdl_thread *thread, int fd, struct epoll_event *events, int n,
+                            int timeout)
+{
+    struct patience patience = patience_ms(timeout);
+    if (timeout == 0)
+        return coopdl_real.epoll_wait(fd, events, n, 0);
+    WAIT(thread, patience, coopdl_real.epoll_wait(fd, events, n, to_ms(ns)),
+         coopdl_real.epoll_wait(fd, events, n, 0), epoll_cut(thread, "epoll_wait"))
+}
+
+int coopdl_timed_epoll_pwait(struct coopdl_thread *thread, int fd, struct epoll_event *events,
+                             int n, int timeout, const sigset_t *mask)
+{
+    sigset_t open;
+    struct patience patience = patience_ms(timeout);
+    if (timeout == 0 || (mask && !coopdl_open_mask(mask, &open)))
+        return coopdl_real.epoll_pwait(fd, events, n, timeout, mask);
+    if (mask)
+        mask = &open;
+    WAIT(thread, patience, coopdl_real.epoll_pwait(fd, events, n, to_ms(ns), mask),
+         coopdl_real.epoll_pwait(fd, events, n, 0, mask), epoll_cut(thread, "epoll_pwait"))
+}
+
+static int epoll_pwait2_ns(int fd, struct epoll_event *events, int n, int64_t ns,
+                           const sigset_t *mask)
+{
+    struct timespec wait = coopdl_timespec(ns);
+    return coopdl_real.epoll_pwait2(fd, events, n, ns == COOPDL_NEVER ? NULL : &wait, mask);
+}
+
+int coopdl_timed_epoll_pwait2(struct coopdl_thread *thread, int fd, struct epoll_event *events,
+                              int n, const struct timespec *timeout, const sigset_t *mask)
+{
+    sigset_t open;
+    if ((timeout && (!coopdl_readable_timespec(timeout) || !can_wait(timeout))) ||
+        (mask && !coopdl_open_mask(mask, &open)))
+        return coopdl_real.epoll_pwait2(fd, events, n, timeout, mask);
+    if (mask)
+        mask = &open;
+    struct patience patience = {.wanted = timeout ? coopdl_ns(timeout) : COOPDL_NEVER};
+    WAIT(thread, patience, epoll_pwait2_ns(fd, events, n, ns, mask),
+         epoll_pwait2_ns(fd, events, n, 0, mask), epoll_cut(thread, "epoll_pwait2"))
+}
+
+/* After expiry: what is ready now, without touching the caller's sets if nothing is. */
+static int look_select(int n, fd_set *sets[3])
+{
+    enum { BYTES = FD_SETSIZE / 8 };
+    unsigned char copies[3][BYTES] __attribute__((aligned(8)));
+    size_t size = ((size_t)n + 63) / 64 * 8;
+    struct timespec now = {0};
+    void *used[3];
+    for (int i = 0; i < 3; i++) {
+        used[i] = sets[i];
+        if (sets[i] && size <= BYTES)
+            used[i] = memcpy(copies[i], sets[i], size);
+    }
+    long got = coopdl_sys(SYS_pselect6, n, used[0], used[1], used[2], &now, 0);
+    for (int i = 0; i < 3 && got > 0; i++)
+        if (used[i] && used[i] != sets[i])
+            memcpy(sets[i], used[i], size);
+    if (got >= 0)
+        return (int)got;
+    errno = (int)-got;
+    return -1;
+}
+
+int coopdl_timed_select(struct coopdl_thread *thread, int n, fd_set *r, fd_set *w, fd_set *e,
+                        struct timeval *timeout)
+{
+    fd_set *sets[] = {r, w, e};
+    bool waits = n >= 0 && (!timeout || (timeout->tv_sec >= 0 && timeout->tv_usec >= 0 &&
+                                         (timeout->tv_sec || timeout->tv_usec)));
+    if (waits && coopdl_cutting(thread)) {
+        int ready = look_select(n, sets);
+        return ready ? ready : coopdl_cut(thread, "select");
+    }
+    int got = coopdl_real.select(n, r, w, e, timeout);
+    return waits ? (int)coopdl_kicked(thread, got, "select") : got;
+}
+
+int coopdl_timed_pselect(struct coopdl_thread *thread, int n, fd_set *r, fd_set *w, fd_set *e,
+                         const struct timespec *timeout, const sigset_t *mask)
+{
+    fd_set *sets[] = {r, w, e};
+    sigset_t open;
+    if (n < 0 || !can_wait(timeout) || (mask && !coopdl_open_mask(mask, &open)))
+        return coopdl_real.pselect(n, r, w, e, timeout, mask);
+    if (coopdl_cutting(thread)) {
+        int ready = look_select(n, sets);
+        return ready ? ready : coopdl_cut(thread, "pselect");
+    }
+    int got = coopdl_real.pselect(n, r, w, e, timeout, mask ? &open : NULL);
+    return (int)coopdl_kicked(thread, got, "pselect");
+}
