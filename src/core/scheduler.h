@@ -26,13 +26,21 @@ static inline int coopdl_scheduler_start(void)
                : coopdl_scheduler_launch();
 }
 
-/* A thread's word now holds this deadline.  Its store comes first, this look after it. */
-static inline void coopdl_wake(int64_t deadline)
+/* Whether whoever watches must be told of a thread's word that now holds this deadline.  The word
+ * is stored first, this look comes after it. */
+static inline bool coopdl_wakes(int64_t deadline)
 {
-    if (__builtin_expect(!atomic_load_explicit(&coopdl_scheduler_running, memory_order_relaxed), 0))
-        coopdl_timer_follow();
-    else if (__builtin_expect(deadline < atomic_load(&coopdl_scheduler_wake), 0))
+    return !atomic_load_explicit(&coopdl_scheduler_running, memory_order_relaxed) ||
+           deadline < atomic_load(&coopdl_scheduler_wake);
+}
+
+/* Tells him. */
+static inline void coopdl_wake(void)
+{
+    if (atomic_load_explicit(&coopdl_scheduler_running, memory_order_relaxed))
         coopdl_scheduler_rouse();
+    else
+        coopdl_timer_follow();
 }
 
 /* Waits until the round that the scheduler is in has ended. */

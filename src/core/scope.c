@@ -63,13 +63,17 @@ static int64_t publish(struct coopdl_thread *thread)
 {
     int64_t word = ruling(thread);
     int64_t old = atomic_exchange(&thread->word, word);
-    if (unlikely(old & WORD_FIRED)) {
+    if (unlikely(old & WORD_FIRED))
         coopdl_kick_settle(thread);
-        /* An outer scope that has expired too stays fired; with hooks the scheduler asks first. */
-        if (!coopdl_hooked() && word <= coopdl_clock())
+    /* Never later than what the scheduler waits for, unless a deadline came up that had been
+     * hidden: one that has passed already is in force at once.  With hooks the scheduler asks
+     * first. */
+    int64_t deadline = coopdl_word_deadline(word);
+    if (unlikely(coopdl_wakes(deadline))) {
+        if (!coopdl_hooked() && deadline <= coopdl_clock())
             coopdl_fire_self(thread);
+        coopdl_wake();
     }
-    coopdl_wake(coopdl_word_deadline(word));
     return old;
 }
 

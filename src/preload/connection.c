@@ -49,6 +49,8 @@ int coopdl_timed_connect(struct coopdl_thread *thread, int fd, CONST_SOCKADDR_AR
 
     coopdl_sys(SYS_fcntl, fd, F_SETFL, flags | O_NONBLOCK);
     long result = coopdl_sys(SYS_connect, fd, SOCKADDR(address), length);
+    if (result == -EINPROGRESS) /* on this machine it is already made: asked again, it says so */
+        result = coopdl_sys(SYS_connect, fd, SOCKADDR(address), length);
     coopdl_sys(SYS_fcntl, fd, F_SETFL, flags);
     if (result == -EINPROGRESS || result == -EALREADY || result == -EAGAIN)
         return coopdl_cut(thread, "connect");

@@ -29,6 +29,19 @@ static inline ssize_t coopdl_kicked(struct coopdl_thread *thread, ssize_t result
 }
 
 /*
+ * A call that does not wait, performed: the kernel may still answer EINTR to it
+ * when a kick arrives at that very moment, and what does not wait is never cut.
+ */
+#define PERFORM(thread, call)                                                                      \
+    __extension__({                                                                                \
+        __typeof__(call) performed;                                                                \
+        do                                                                                         \
+            performed = (call);                                                                    \
+        while (performed < 0 && errno == EINTR && coopdl_load(thread) & WORD_FIRED);               \
+        performed;                                                                                 \
+    })
+
+/*
  * The cap: how long a wait may last, in ns from `now`.  It lies a millisecond
  * behind the deadline: normally the kick comes first, and with it the runtime's
  * hook; the cap is the net under a kick that was lost.  COOPDL_NEVER where the

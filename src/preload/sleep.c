@@ -63,12 +63,24 @@ int coopdl_timed_nanosleep(struct coopdl_thread *thread, const struct timespec *
                            struct timespec *rest)
 {
     if (!sleeps(wanted))
-        return (int)coopdl_kicked(thread, coopdl_real.nanosleep(wanted, rest), "nanosleep");
+        return PERFORM(thread, coopdl_real.nanosleep(wanted, rest));
     int error = timed_sleep(thread, CLOCK_REALTIME, wanted, rest, "nanosleep");
     if (!error)
         return 0;
     errno = error;
     return -1;
+}
+
+/* Whether a sleep on any clock waits: it is valid, and its end has not come. */
+static bool sleeps_on(clockid_t clock, int flags, const struct timespec *wanted)
+{
+    struct timespec now = {0};
+    if (!coopdl_readable_timespec(wanted) || clock_gettime(clock, &now) != 0)
+        return false;
+    if (flags != TIMER_ABSTIME)
+        now = (struct timespec){0};
+    return wanted->tv_sec != now.tv_sec ? wanted->tv_sec > now.tv_sec
+                                        : wanted->tv_nsec > now.tv_nsec;
 }
 
 int coopdl_timed_clock_nanosleep(struct coopdl_thread *thread, clockid_t clock, int flags,
@@ -78,20 +90,20 @@ int coopdl_timed_clock_nanosleep(struct coopdl_thread *thread, clockid_t clock, 
         return timed_sleep(thread, clock, wanted, rest, "clock_nanosleep");
 
     /* Until a time, on a clock of its own, or for longer than can be counted: left to the kick. */
-    struct timespec now;
-    bool until = flags == TIMER_ABSTIME && coopdl_readable_timespec(wanted) &&
-                 clock_gettime(clock, &now) == 0 &&
-                 (wanted->tv_sec > now.tv_sec ||
-                  (wanted->tv_sec == now.tv_sec && wanted->tv_nsec > now.tv_nsec));
-    bool relative = flags == 0 && coopdl_readable_timespec(wanted) &&
-                    (wanted->tv_sec || wanted->tv_nsec) && clock_gettime(clock, &now) == 0;
-    if ((until || relative) && coopdl_cutting(thread)) {
-        int error = coopdl_cut_errno(thread, "clock_nanosleep", false);
-        if (error == EINTR && relative && rest)
-            *rest = *wanted;
+    if (!sleeps_on(clock, flags, wanted)) {
+        int error;
+        do
+            error = coopdl_real.clock_nanosleep(clock, flags, wanted, rest);
+        while (error == EINTR && coopdl_cutting(thread));
         return error;
     }
-    int error = coopdl_real.clock_nanosleep(clock, flags, wanted, rest);
+    int error = EINTR;
+    if (coopdl_cutting(thread)) {
+        if (rest && flags == 0)
+            *rest = *wanted;
+    } else {
+        error = coopdl_real.clock_nanosleep(clock, flags, wanted, rest);
+    }
     if (error == EINTR && coopdl_cutting(thread))
         return coopdl_cut_errno(thread, "clock_nanosleep", false);
     return error;
@@ -101,7 +113,7 @@ int coopdl_timed_usleep(struct coopdl_thread *thread, useconds_t us)
 {
     int64_t left;
     if (us == 0)
-        return coopdl_real.usleep(0);
+        return PERFORM(thread, coopdl_real.usleep(0));
     int error = doze(thread, CLOCK_REALTIME, us * COOPDL_MICROSECOND, &left, "usleep");
     if (!error)
         return 0;

@@ -59,7 +59,7 @@ static int to_ms(int64_t ns)
 #define WAIT(thread, patience, wait, look, cut)                                                    \
     for (;;) {                                                                                     \
         if (unlikely(coopdl_cutting(thread))) {                                                    \
-            int seen = (look);                                                                     \
+            int seen = PERFORM(thread, look);                                                      \
             return seen ? seen : (cut);                                                            \
         }                                                                                          \
         int64_t ns = next_wait(&(patience), thread);                                               \
@@ -75,7 +75,7 @@ int coopdl_timed_poll(struct coopdl_thread *thread, struct pollfd *fds, nfds_t n
 {
     struct patience patience = patience_ms(timeout);
     if (timeout == 0)
-        return coopdl_real.poll(fds, n, 0);
+        return PERFORM(thread, coopdl_real.poll(fds, n, 0));
     WAIT(thread, patience, coopdl_real.poll(fds, n, to_ms(ns)), coopdl_real.poll(fds, n, 0),
          coopdl_cut(thread, "poll"))
 }
@@ -98,7 +98,7 @@ int coopdl_timed_ppoll(struct coopdl_thread *thread, struct pollfd *fds, nfds_t 
 {
     sigset_t open;
     if (!can_wait(timeout) || (mask && !coopdl_open_mask(mask, &open)))
-        return coopdl_real.ppoll(fds, n, timeout, mask);
+        return PERFORM(thread, coopdl_real.ppoll(fds, n, timeout, mask));
     if (mask)
         mask = &open;
     struct patience patience = {.wanted = timeout ? coopdl_ns(timeout) : COOPDL_NEVER};
@@ -118,7 +118,7 @@ int coopdl_timed_epoll_wait(struct coopdl_thread *thread, int fd, struct epoll_e
 {
     struct patience patience = patience_ms(timeout);
     if (timeout == 0)
-        return coopdl_real.epoll_wait(fd, events, n, 0);
+        return PERFORM(thread, coopdl_real.epoll_wait(fd, events, n, 0));
     WAIT(thread, patience, coopdl_real.epoll_wait(fd, events, n, to_ms(ns)),
          coopdl_real.epoll_wait(fd, events, n, 0), epoll_cut(thread, "epoll_wait"))
 }
@@ -129,7 +129,7 @@ int coopdl_timed_epoll_pwait(struct coopdl_thread *thread, int fd, struct epoll_
     sigset_t open;
     struct patience patience = patience_ms(timeout);
     if (timeout == 0 || (mask && !coopdl_open_mask(mask, &open)))
-        return coopdl_real.epoll_pwait(fd, events, n, timeout, mask);
+        return PERFORM(thread, coopdl_real.epoll_pwait(fd, events, n, timeout, mask));
     if (mask)
         mask = &open;
     WAIT(thread, patience, coopdl_real.epoll_pwait(fd, events, n, to_ms(ns), mask),
@@ -149,7 +149,7 @@ int coopdl_timed_epoll_pwait2(struct coopdl_thread *thread, int fd, struct epoll
     sigset_t open;
     if ((timeout && (!coopdl_readable_timespec(timeout) || !can_wait(timeout))) ||
         (mask && !coopdl_open_mask(mask, &open)))
-        return coopdl_real.epoll_pwait2(fd, events, n, timeout, mask);
+        return PERFORM(thread, coopdl_real.epoll_pwait2(fd, events, n, timeout, mask));
     if (mask)
         mask = &open;
     struct patience patience = {.wanted = timeout ? coopdl_ns(timeout) : COOPDL_NEVER};
@@ -186,12 +186,13 @@ int coopdl_timed_select(struct coopdl_thread *thread, int n, fd_set *r, fd_set *
     fd_set *sets[] = {r, w, e};
     bool waits = n >= 0 && (!timeout || (timeout->tv_sec >= 0 && timeout->tv_usec >= 0 &&
                                          (timeout->tv_sec || timeout->tv_usec)));
-    if (waits && coopdl_cutting(thread)) {
-        int ready = look_select(n, sets);
+    if (!waits)
+        return PERFORM(thread, coopdl_real.select(n, r, w, e, timeout));
+    if (coopdl_cutting(thread)) {
+        int ready = PERFORM(thread, look_select(n, sets));
         return ready ? ready : coopdl_cut(thread, "select");
     }
-    int got = coopdl_real.select(n, r, w, e, timeout);
-    return waits ? (int)coopdl_kicked(thread, got, "select") : got;
+    return (int)coopdl_kicked(thread, coopdl_real.select(n, r, w, e, timeout), "select");
 }
 
 int coopdl_timed_pselect(struct coopdl_thread *thread, int n, fd_set *r, fd_set *w, fd_set *e,
@@ -200,9 +201,9 @@ int coopdl_timed_pselect(struct coopdl_thread *thread, int n, fd_set *r, fd_set 
     fd_set *sets[] = {r, w, e};
     sigset_t open;
     if (n < 0 || !can_wait(timeout) || (mask && !coopdl_open_mask(mask, &open)))
-        return coopdl_real.pselect(n, r, w, e, timeout, mask);
+        return PERFORM(thread, coopdl_real.pselect(n, r, w, e, timeout, mask));
     if (coopdl_cutting(thread)) {
-        int ready = look_select(n, sets);
+        int ready = PERFORM(thread, look_select(n, sets));
         return ready ? ready : coopdl_cut(thread, "pselect");
     }
     int got = coopdl_real.pselect(n, r, w, e, timeout, mask ? &open : NULL);

@@ -1,0 +1,176 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Shows what the library is for: see --help.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+usage() {
+  cat <<'END'
+usage: scripts/demo.sh [--help]
+
+Installs what is needed (scripts/setup.sh), builds into build/, and runs the
+same Python program, which fetches a page with pycurl and has no time-out, three
+times against a server that accepts and never answers:
+
+  1. without the library: the demo has to kill it after 5 seconds
+  2. with the library and a budget of 2 seconds: it ends with its own error
+  3. with the command `coopdl 2s`: the same, and the exit status is timeout's
+
+Set-up and build apart it takes less than 20 seconds.  The last line says
+whether it worked.
+
+Exit status: 0 when all went as described, 1 when it did not, 125 for an
+argument that is not understood.
+END
+}
+
+python=/usr/bin/python3 # not just any in PATH: this one has pycurl
+fetch=tests/programs/fetch.py
+library=build/src/libcoopdl.so.0
+coopdl=build/src/cli/coopdl
+servers=build/tests/programs/servers
+
+budget=2
+late=250000 # microseconds
+limit=5     # of the run without the library; the others must not need it
+
+files=$(mktemp -d)
+running=() # ids of what this script has started and not yet seen end
+
+# SIGTERM, not SIGKILL: coopdl hands it on to its child.
+stop() {
+  kill "$1" || return 0
+  wait "$1" || true
+} 2>/dev/null
+
+clean_up() {
+  local id
+  for id in "${running[@]}"; do
+    stop "$id"
+  done
+  rm -rf "$files"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+fail() {
+  printf '\ndemo: FAILED: %s\n' "$1"
+  exit 1
+}
+
+build() {
+  [[ -e build/build.ninja ]] || meson setup build || return
+  ninja -C build
+}
+
+# `coproc` holds the server's stdin open; the server ends with it.
+start_server() {
+  local name port
+  coproc SERVER { exec "$servers"; }
+  running+=("$SERVER_PID")
+  read -r name port <&"${SERVER[0]}" || fail "$servers did not start"
+  [[ $name == blackhole ]] || fail "$servers said '$name', not 'blackhole'"
+  url=http://127.0.0.1:$port/
+}
+
+# What the kernel says of $program, which hangs.  Sets `where`.  The shell reads
+# the file itself: where ptrace is restricted, only an ancestor may.
+look_where() {
+  local call=
+  for _ in {1..100}; do
+    read -r call _ <"/proc/$program/syscall" || break
+    [[ $call == running ]] || break
+  done 2>/dev/null
+  case $HOSTTYPE:$call in
+    x86_64:7) where='poll()' ;;
+    x86_64:271 | aarch64:73) where='ppoll()' ;;
+    *:[0-9]*) where="system call $call" ;;
+    *) read -r where <"/proc/$program/wchan" 2>/dev/null || where='the kernel' ;;
+  esac
+}
+
+# Runs a command for at most `limit` seconds.  Sets `took` (microseconds) and
+# `status`, or `where` if it was still there and had to be killed.
+run() {
+  local begun clock ended
+  where=
+  begun=${EPOCHREALTIME//[.,]/}
+  "$@" >"$files/output" 2>&1 &
+  program=$!
+  sleep "$limit" &
+  clock=$!
+  running+=("$program" "$clock")
+
+  status=0
+  wait -n -p ended "$program" "$clock" || status=$?
+  took=$((${EPOCHREALTIME//[.,]/} - begun))
+  if [[ $ended == "$clock" ]]; then
+    look_where
+    stop "$program"
+  else
+    stop "$clock"
+  fi
+  unset 'running[-1]' 'running[-1]'
+  sed 's/^/   /' "$files/output"
+}
+
+seconds() {
+  printf '%d.%03d s' $((took / 1000000)) $((took / 1000 % 1000))
+}
+
+ends_by_itself() {
+  [[ -z $where ]] || fail "it was still stuck in $where after $(seconds)"
+  printf '   -> ended by itself after %s, exit status %d\n' "$(seconds)" "$status"
+  (( took >= budget * 1000000 )) || fail "$(seconds) is before its budget of $budget s"
+  (( took <= budget * 1000000 + late )) || fail "$(seconds) is too late for a budget of $budget s"
+  grep -q 'pycurl.error' "$files/output" || fail 'it did not report the error that it got'
+}
+
+for argument; do
+  if [[ $argument != --help ]]; then
+    echo "demo: unknown argument '$argument'; the only one is --help" >&2
+    exit 125
+  fi
+  usage
+  exit
+done
+
+# Nothing of the caller's may help or hinder.
+unset http_proxy all_proxy ALL_PROXY LD_PRELOAD "${!COOPDL_@}"
+
+scripts/setup.sh || fail 'the set-up'
+build >"$files/log" 2>&1 || { cat "$files/log"; fail 'the build'; }
+start_server
+
+cat <<END
+A server at $url accepts every connection and never answers.
+$fetch fetches that with pycurl and has no time-out.
+
+1. Without the library:
+   \$ $python $fetch $url
+END
+run "$python" "$fetch" "$url"
+[[ $where ]] || fail "it ended by itself after $(seconds): exit status $status"
+echo "   -> after $(seconds) still stuck in $where; killed by the demo"
+
+cat <<END
+
+2. With the library and a budget:
+   \$ LD_PRELOAD=$library COOPDL_BUDGET=${budget}s \\
+     $python $fetch $url
+END
+run env LD_PRELOAD="$library" COOPDL_BUDGET="${budget}s" "$python" "$fetch" "$url"
+ends_by_itself
+(( status == 1 )) || fail "its exit status should be 1"
+
+cat <<END
+
+3. With the command, in place of timeout(1):
+   \$ $coopdl ${budget}s $python $fetch $url
+END
+run "$coopdl" "${budget}s" "$python" "$fetch" "$url"
+ends_by_itself
+(( status == 124 )) || fail "its exit status should be 124, as timeout's is"
+
+printf '\ndemo: worked\n'

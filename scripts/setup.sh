@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Installs what building, testing and the demo need, on Debian 12: see --help.
+set -euo pipefail
+
+packages=(
+  gcc g++ clang libc6-dev                    # both compilers; g++ for coopdl.h in C++
+  meson ninja-build pkg-config               # the build
+  libcriterion-dev libcurl4-openssl-dev      # the tests
+  curl python3 python3-pycurl ruby           # the programs that the tests and the demo run
+  valgrind strace                            # what the fast path costs
+)
+
+usage() {
+  cat <<END
+usage: scripts/setup.sh [--help]
+
+Installs the Debian packages that building libcoopdl, its tests and its demo
+need, with apt-get, through sudo where the user is not root:
+$(printf '%s ' "${packages[@]}" | fold -s -w 78 | sed 's/^/  /; s/ *$//')
+
+It may be run any number of times.  If nothing is missing it prints nothing and
+does not use the network.
+
+Exit status: 0 when all is installed, 1 when that failed, 125 for an argument
+that is not understood.
+END
+}
+
+fail() {
+  echo "setup: $1" >&2
+  exit "${2:-1}"
+}
+
+# A package may be there for several architectures, with a line for each.
+is_installed() {
+  # shellcheck disable=SC2016 # dpkg-query expands it, not the shell
+  dpkg-query -W -f='${db:Status-Status}\n' "$1" 2>/dev/null | grep -qx installed
+}
+
+missing() {
+  local package
+  for package in "${packages[@]}"; do
+    is_installed "$package" || echo "$package"
+  done
+}
+
+as_root() {
+  if (( EUID == 0 )); then
+    "$@"
+  else
+    sudo "$@"
+  fi
+}
+
+apt() {
+  as_root env DEBIAN_FRONTEND=noninteractive \
+    apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@" </dev/null ||
+    fail "'apt-get $1' failed; its errors are above"
+}
+
+for argument; do
+  [[ $argument == --help ]] || fail "unknown argument '$argument'; the only one is --help" 125
+  usage
+  exit
+done
+
+command -v dpkg-query apt-get >/dev/null ||
+  fail "this is not a Debian system: install the equivalents of: ${packages[*]}"
+
+mapfile -t wanted < <(missing)
+(( ${#wanted[@]} )) || exit 0
+
+(( EUID == 0 )) || command -v sudo >/dev/null ||
+  fail "not root, and there is no sudo; missing: ${wanted[*]}"
+
+echo "setup: installing ${wanted[*]}"
+apt update
+apt install --no-install-recommends "${wanted[@]}"
+
+mapfile -t wanted < <(missing)
+(( ${#wanted[@]} == 0 )) || fail "still missing: ${wanted[*]}"
+echo "setup: done"

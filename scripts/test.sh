@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Sets up, builds and runs every test: see --help.
+# shellcheck disable=SC2317 # the functions that `step` calls look unreachable
+set -uo pipefail
+exec </dev/null
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+
+logs=()   # of each run of `meson test`, without their endings: what is counted
+failed=() # the steps that failed
+
+usage() {
+  cat <<'END'
+usage: scripts/test.sh [--help]
+
+Installs what is needed (scripts/setup.sh), builds into build/ with warnings as
+errors, and runs every test.  It needs no terminal and may be started from any
+directory.
+
+The last two lines are 'N passed, N failed, N skipped', which counts single
+tests rather than test programs, and one that says whether all went well.
+
+Exit status: 0 when all tests passed, 1 when one failed, none was run, or
+another step failed, 125 for an argument that is not understood.
+END
+}
+
+# A step is a function or a command that says by its status how it went.  The
+# name of one that failed ends up in the last line.
+step() {
+  local name=$1
+  shift
+  printf '\n== %s\n' "$name"
+  "$@" || failed+=("$name")
+}
+
+build() {
+  if [[ -e build/build.ninja ]]; then
+    meson configure build -Dwerror=true
+  else
+    meson setup build --werror
+  fi && ninja -C build
+}
+
+run_tests() {
+  local log=build/meson-logs/testlog
+  rm -f "$log".*
+  logs+=("$log")
+  meson test -C build --no-rebuild --print-errorlogs
+}
+
+# meson's junit file has the single tests.  But it does not say that a program
+# timed out, nor that one ended badly after all its tests had passed; the json
+# file does.  Such a program counts as one failed test.
+count() {
+  /usr/bin/python3 - "$@" <<'END'
+import collections
+import json
+import sys
+import xml.etree.ElementTree
+
+count = collections.Counter()
+
+
+def verdict(case):
+    if case.find("failure") is not None or case.find("error") is not None:
+        return "failed"
+    return "skipped" if case.find("skipped") is not None else "passed"
+
+
+for log in sys.argv[1:]:
+    with_failures = set()
+    alone = {}  # programs that are one test
+    for suite in xml.etree.ElementTree.parse(log + ".junit.xml").iter("testsuite"):
+        program = suite.get("name").partition(".")[2]
+        for case in suite.iter("testcase"):
+            count[verdict(case)] += 1
+            if not program:
+                alone[case.get("name")] = verdict(case)
+            if verdict(case) == "failed":
+                with_failures.add(program or case.get("name"))
+
+    for line in open(log + ".json", encoding="utf-8"):
+        test = json.loads(line)
+        name = test["name"].rpartition(" / ")[2]
+        if test["result"] in ("OK", "SKIP", "EXPECTEDFAIL") or name in with_failures:
+            continue
+        count["failed"] += 1
+        if name in alone:
+            count[alone[name]] -= 1
+
+print("%(passed)d passed, %(failed)d failed, %(skipped)d skipped" % count)
+END
+}
+
+finish() {
+  local counted reasons
+  counted=$(count "${logs[@]}") || { failed+=('counting') counted='0 passed, 0 failed, 0 skipped'; }
+  if (( ${#failed[@]} == 0 )); then
+    [[ $counted == *' 0 failed,'* ]] || failed+=('some tests')
+    [[ $counted != '0 passed, 0 failed,'* ]] || failed+=('no test was run')
+  fi
+  printf '\n%s\n' "$counted"
+  if (( ${#failed[@]} )); then
+    printf -v reasons ', %s' "${failed[@]}"
+    echo "test: FAILED: ${reasons#, }"
+    exit 1
+  fi
+  echo 'test: all passed'
+  exit 0
+}
+
+for argument; do
+  if [[ $argument != --help ]]; then
+    echo "test: unknown argument '$argument'; the only one is --help" >&2
+    exit 125
+  fi
+  usage
+  exit
+done
+
+step 'set-up' scripts/setup.sh
+(( ${#failed[@]} )) || step 'build' build
+(( ${#failed[@]} )) || step 'tests' run_tests
+finish

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * environment.c -- the variables by which the library in the started program
+ * learns of the deadline.
+ *
+ * What must hold: what is in LD_PRELOAD already stays there, behind us; the
+ * deadline is handed down as an absolute time, so that nothing that is started
+ * later starts the clock anew.
+ */
+#include "environment.h"
+
+#include "coopdl.h"
+#include "failure.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Between the entries of LD_PRELOAD; there is no way to quote them. */
+#define SEPARATORS " :"
+
+int64_t environment_duration(const char *name, int64_t otherwise)
+{
+    const char *text = getenv(name);
+    int64_t nanoseconds;
+    return text && coopdl_duration(text, &nanoseconds) == 0 ? nanoseconds : otherwise;
+}
+
+char *find_library(void)
+{
+    const char *given = getenv("COOPDL_LIBRARY");
+    if (!given) {
+        /* A datum of the library's, not one of its functions: the address of a function may be
+         * that of a stub in this program. */
+        Dl_info info;
+        if (dladdr(coopdl_version(), &info) == 0)
+            fail("cannot tell where libcoopdl was loaded from: set COOPDL_LIBRARY to its path");
+        given = info.dli_fname;
+    }
+
+    struct stat file;
+    char *path = realpath(given, NULL);
+    if (!path || stat(path, &file) != 0 || access(path, R_OK) != 0)
+        fail("cannot read the library '%s' (%s): COOPDL_LIBRARY is to be the path of libcoopdl.so",
+             given, strerror(errno));
+    if (!S_ISREG(file.st_mode))
+        fail("the library '%s' is no file: COOPDL_LIBRARY is to be the path of libcoopdl.so",
+             given);
+    if (strpbrk(path, SEPARATORS))
+        fail("cannot preload '%s': LD_PRELOAD takes no path with a blank or a colon", path);
+    return path;
+}
+
+static bool is_listed(const char *list, const char *library)
+{
+    size_t length = strlen(library);
+    for (list += strspn(list, SEPARATORS); *list; list += strspn(list, SEPARATORS)) {
+        size_t entry = strcspn(list, SEPARATORS);
+        if (entry == length && memcmp(list, library, length) == 0)
+            return true;
+        list += entry;
+    }
+    return false;
+}
+
+static void set(const char *name, const char *value)
+{
+    if (setenv(name, value, 1) != 0)
+        fail("cannot set %s: %s", name, strerror(errno));
+}
+
+static void set_preload(const char *library)
+{
+    const char *others = getenv("LD_PRELOAD");
+    if (!others || !*others) {
+        set("LD_PRELOAD", library);
+        return;
+    }
+    if (is_listed(others, library))
+        return;
+    char *list;
+    if (asprintf(&list, "%s:%s", library, others) < 0)
+        fail("cannot set LD_PRELOAD: %s", strerror(ENOMEM));
+    set("LD_PRELOAD", list);
+    free(list);
+}
+
+void hand_down(int64_t deadline, const char *library)
+{
+    char text[sizeof("9223372036854775807")];
+    snprintf(text, sizeof(text), "%" PRId64, deadline);
+    set("COOPDL_DEADLINE", text);
+
+    /* This command signals the program itself.  If the library did so as well, the program would
+     * get SIGTERM twice, or SIGTERM although -s asked for another signal. */
+    set("COOPDL_GRACE", "off");
+    unsetenv("COOPDL_KILL_AFTER");
+
+    if (library)
+        set_preload(library);
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* environment.h -- what the command takes from the environment, and what it hands down. */
+#ifndef COOPDL_CLI_ENVIRONMENT_H
+#define COOPDL_CLI_ENVIRONMENT_H
+
+#include <stdint.h>
+
+/* The duration in this variable, `otherwise` if it is unset or holds none. */
+int64_t environment_duration(const char *name, int64_t otherwise);
+
+/* The absolute path of the library to preload: COOPDL_LIBRARY, or the one that this command is
+ * linked to.  Exits with one line when it cannot be preloaded.  The caller frees it. */
+char *find_library(void);
+
+/* Sets what the command's program is to inherit; `library` null: no preload. */
+void hand_down(int64_t deadline, const char *library);
+
+#endif

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* target.h -- whether LD_PRELOAD reaches the program that a command starts. */
+#ifndef COOPDL_CLI_TARGET_H
+#define COOPDL_CLI_TARGET_H
+
+#include <limits.h>
+
+/*
+ * Why LD_PRELOAD does not reach it, as the rest of a sentence ("is statically
+ * linked"); `program` is then the file in question, the interpreter where the
+ * command is a script.  Null if it does, or if that cannot be told: then exec
+ * will say what is wrong.
+ */
+const char *preload_obstacle(const char *command, char program[PATH_MAX]);
+
+#endif

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_ladder.c -- what is sent, to whom, when, and how often.
+ *
+ * Nothing may come early: that is held exactly, against the deadline that the
+ * program finds in its environment and the times that it writes down itself.
+ */
+#include "process.h"
+
+#include <criterion/criterion.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+TestSuite(ladder, .init = set_up, .fini = tear_down, .timeout = 30);
+
+#define PASSED "coopdl: deadline passed for command '"
+#define SENDING "coopdl: sending signal "
+
+/* The number behind `word` in what the program deaf has said. */
+static int64_t said(const struct process *process, const char *word)
+{
+    const char *at = strstr(process->out.text, word);
+    int64_t number = 0;
+    cr_assert(at && sscanf(at + strlen(word), "%" SCNd64, &number) == 1, "no '%s' in '%s'", word,
+              process->out.text);
+    return number;
+}
+
+/* Needs the library's wrappers. */
+Test(ladder, program_ends_by_itself)
+{
+    const struct process *process = RUN(COOPDL, "-v", "500ms", "sleep", "60");
+    cr_assert_eq(exit_status(process), 124);
+    cr_assert(strstr(process->err.text, PASSED "sleep'\n"), "'%s'", process->err.text);
+    cr_assert(!strstr(process->err.text, SENDING), "'%s'", process->err.text);
+    cr_assert_geq(process->ended - process->started, 500 * MS);
+    cr_assert_lt(process->ended - process->started, 3000 * MS);
+}
+
+/* Needs the library's wrappers. */
+Test(ladder, status_of_a_program_that_ends_by_itself_is_kept_if_asked)
+{
+    const struct process *process =
+        RUN(COOPDL, "-v", "--preserve-status", "200ms", "sh", "-c", "sleep 60; exit 33");
+    cr_assert_eq(exit_status(process), 33);
+    cr_assert(!strstr(process->err.text, SENDING), "'%s'", process->err.text);
+}
+
+Test(ladder, signal_after_the_grace_and_kill_after_that)
+{
+    const struct process *process = RUN(COOPDL, "-v", "--grace=300ms", "-k200ms", "200ms", DEAF);
+    cr_assert(WIFSIGNALED(process->status) && WTERMSIG(process->status) == SIGKILL);
+    cr_assert_geq(said(process, "TERM "), said(process, "ready ") + 300 * MS);
+    cr_assert_lt(said(process, "TERM "), said(process, "ready ") + 3000 * MS);
+    cr_assert_geq(process->ended, said(process, "TERM ") + 199 * MS);
+    cr_assert_eq(occurrences(process->out.text, "TERM "), 1, "'%s'", process->out.text);
+    cr_assert_eq(occurrences(process->out.text, "CONT "), 1, "'%s'", process->out.text);
+
+    char expected[1024];
+    snprintf(expected, sizeof(expected),
+             PASSED "%s'\n" SENDING "TERM to command '%s'\n" SENDING "KILL to command '%s'\n", DEAF,
+             DEAF, DEAF);
+    cr_assert_str_eq(process->err.text, expected);
+}
+
+Test(ladder, without_verbose_nothing_is_said)
+{
+    const struct process *process = RUN(COOPDL, "--grace=0", "-k100ms", "100ms", DEAF);
+    cr_assert_eq(occurrences(process->out.text, "TERM "), 1, "'%s'", process->out.text);
+    cr_assert_str_empty(process->err.text);
+}
+
+Test(ladder, grace_and_kill_after_from_the_environment)
+{
+    setenv("COOPDL_GRACE", "400ms", 1);
+    setenv("COOPDL_KILL_AFTER", "200ms", 1);
+    const struct process *process = RUN(COOPDL, "--foreground", "100ms", DEAF);
+    cr_assert_eq(exit_status(process), 137);
+    cr_assert_geq(said(process, "TERM "), said(process, "ready ") + 400 * MS);
+    cr_assert_lt(said(process, "TERM "), said(process, "ready ") + 3000 * MS);
+}
+
+Test(ladder, grace_off_never_signals)
+{
+    const struct process *process = RUN(COOPDL, "-v", "--grace=off", "-k0.1", "100ms", DEAF, "900");
+    cr_assert_eq(exit_status(process), 124);
+    cr_assert(strstr(process->err.text, PASSED), "'%s'", process->err.text);
+    cr_assert(!strstr(process->err.text, SENDING), "'%s'", process->err.text);
+    cr_assert(!strstr(process->out.text, "TERM "), "'%s'", process->out.text);
+}
+
+Test(ladder, kill_after_zero_never_kills)
+{
+    setenv("COOPDL_KILL_AFTER", "100ms", 1);
+    const struct process *process = RUN(COOPDL, "--grace=0", "-k0", "100ms", DEAF, "900");
+    cr_assert_eq(exit_status(process), 124);
+    cr_assert_eq(occurrences(process->out.text, "TERM "), 1, "'%s'", process->out.text);
+}
+
+Test(ladder, inner_command_signals_although_the_outer_one_has_switched_the_library_off)
+{
+    const struct process *process = RUN(COOPDL, "60s", COOPDL, "-v", "-k200ms", "100ms", DEAF);
+    cr_assert_geq(said(process, "TERM "), said(process, "ready ") + 5000 * MS);
+    cr_assert(strstr(process->err.text, SENDING "TERM"), "'%s'", process->err.text);
+}
+
+Test(ladder, no_limit_no_signal)
+{
+    const struct process *process = RUN(COOPDL, "-v", "--grace=0", "0", DEAF, "400");
+    cr_assert_eq(exit_status(process), 0);
+    cr_assert_str_eq(process->out.text, "ready - -\n");
+    cr_assert_str_empty(process->err.text);
+}
+
+#define TWO "sh", "-c", "\"$TEST_DEAF\" & exec \"$TEST_DEAF\""
+
+Test(ladder, group_is_signalled)
+{
+    const struct process *process = RUN(COOPDL, "--grace=0", "-k500ms", "1s", TWO);
+    cr_assert_eq(occurrences(process->out.text, "ready "), 2, "'%s'", process->out.text);
+    cr_assert_eq(occurrences(process->out.text, "TERM "), 2, "'%s'", process->out.text);
+}
+
+Test(ladder, foreground_signals_the_command_alone)
+{
+    const struct process *process = RUN(COOPDL, "--foreground", "--grace=0", "-k500ms", "1s", TWO);
+    cr_assert_eq(exit_status(process), 137);
+    cr_assert_eq(occurrences(process->out.text, "ready "), 2, "'%s'", process->out.text);
+    cr_assert_eq(occurrences(process->out.text, "TERM "), 1, "'%s'", process->out.text);
+}
+
+Test(ladder, command_that_has_left_the_group_is_signalled)
+{
+    /* setsid runs it in a session of its own; the group's signal does not reach it there. */
+    const struct process *process = RUN(COOPDL, "--grace=0", "-k300ms", "500ms", "setsid", DEAF);
+    cr_assert_eq(occurrences(process->out.text, "ready "), 1, "'%s'", process->out.text);
+    cr_assert_eq(occurrences(process->out.text, "TERM "), 1, "'%s'", process->out.text);
+}
+
+Test(ladder, signals_are_passed_on_once)
+{
+    static const struct {
+        int number;
+        const char *name;
+    } passed_on[] = {{SIGTERM, "TERM "}, {SIGINT, "INT "}, {SIGHUP, "HUP "}, {SIGQUIT, "QUIT "}};
+    for (int foreground = 0; foreground <= 1; foreground++) {
+        struct process *process =
+            START(COOPDL, foreground ? "--foreground" : "-v", "-s", "USR1", "60", DEAF);
+        await_text(process, &process->out, "ready ");
+        for (int i = 0; i < 4; i++) {
+            kill(process->pid, passed_on[i].number);
+            await_text(process, &process->out, passed_on[i].name);
+        }
+        kill(process->pid, SIGUSR1);
+        await_exit(process);
+        cr_assert_eq(exit_status(process), 7); /* in time: deaf's own answer to USR1 */
+        for (int i = 0; i < 4; i++)
+            cr_assert_eq(occurrences(process->out.text, passed_on[i].name), 1, "'%s'",
+                         process->out.text);
+    }
+}
+
+Test(ladder, kill_follows_a_signal_that_was_passed_on)
+{
+    struct process *process = START(COOPDL, "--foreground", "-v", "-k300ms", "60", DEAF);
+    await_text(process, &process->out, "ready ");
+    kill(process->pid, SIGTERM);
+    await_exit(process);
+    cr_assert(WIFSIGNALED(process->status) && WTERMSIG(process->status) == SIGKILL, "status %#x",
+              process->status);
+    cr_assert_geq(process->ended, said(process, "TERM ") + 299 * MS);
+    cr_assert(!strstr(process->err.text, PASSED), "'%s'", process->err.text);
+}
+
+Test(ladder, command_ends_by_the_signal_that_it_passed_on)
+{
+    struct process *process = START(COOPDL, "60", "sh", "-c", "echo ready; exec sleep 60");
+    await_text(process, &process->out, "ready");
+    kill(process->pid, SIGTERM);
+    await_exit(process);
+    cr_assert(WIFSIGNALED(process->status) && WTERMSIG(process->status) == SIGTERM, "status %#x",
+              process->status);
+}
+
+static void ignore_hangup(void)
+{
+    signal(SIGHUP, SIG_IGN);
+}
+
+Test(ladder, ignored_signal_is_not_passed_on)
+{
+    before_exec = ignore_hangup;
+    struct process *process = START(COOPDL, "60", DEAF);
+    await_text(process, &process->out, "ready ");
+    kill(process->pid, SIGHUP);
+    kill(process->pid, SIGTERM);
+    await_text(process, &process->out, "TERM ");
+    cr_assert(!strstr(process->out.text, "HUP "), "'%s'", process->out.text);
+}
+
+/* A pipe that nobody reads: SIGPIPE for whoever writes. */
+static void break_stderr(void)
+{
+    int ends[2];
+    if (pipe(ends) != 0 || dup2(ends[1], STDERR_FILENO) < 0)
+        _exit(97);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+Test(ladder, closed_stderr_does_not_keep_the_signal_back)
+{
+    before_exec = break_stderr;
+    const struct process *process = RUN(COOPDL, "-v", "--grace=0", "-k100ms", "100ms", DEAF);
+    cr_assert(WIFSIGNALED(process->status) && WTERMSIG(process->status) == SIGKILL, "status %#x",
+              process->status);
+    cr_assert_eq(occurrences(process->out.text, "TERM "), 1, "'%s'", process->out.text);
+}
+
+Test(ladder, outer_budget_does_not_disturb_the_waiting)
+{
+    setenv("COOPDL_BUDGET", "200ms", 1);
+    const struct process *process = RUN(COOPDL, "60", DEAF, "1200");
+    cr_assert_eq(exit_status(process), 124);
+    cr_assert_geq(process->ended - process->started, 1200 * MS);
+    cr_assert(!strstr(process->out.text, "TERM "), "'%s'", process->out.text);
+    cr_assert_lt(process->cpu, 400 * MS, "%" PRId64 " ms of processor time", process->cpu / MS);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * stdio_reader.c -- two threads inside libc's own read (fgets), which no wrapper
+ * sees: prints the errno that ended each.  With an argument the second thread
+ * bears the name "excluded" and waits in poll, for half a second; it is
+ * printed only if that was cut.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+static int errno_of_fgets(void)
+{
+    int ends[2];
+    char line[8];
+    if (pipe(ends) < 0)
+        return -1;
+    FILE *stream = fdopen(ends[0], "r");
+    return fgets(line, sizeof(line), stream) ? 0 : errno;
+}
+
+static void *in_thread(void *excluded)
+{
+    static int error;
+    if (excluded) {
+        prctl(PR_SET_NAME, "excluded");
+        error = poll(NULL, 0, 500) < 0 ? errno : 0;
+    } else {
+        error = errno_of_fgets();
+    }
+    return &error;
+}
+
+int main(int argc, char **argv)
+{
+    pthread_t thread;
+    void *error;
+    if (pthread_create(&thread, NULL, in_thread, argc > 1 ? argv[1] : NULL))
+        return 1;
+    printf("main %d\n", errno_of_fgets());
+    pthread_join(thread, &error);
+    if (*(int *)error)
+        printf("thread %d\n", *(int *)error);
+    return 0;
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_fork.c -- fork and vfork, inside a scope. */
+#include "support.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+
+TestSuite(fork, .timeout = 30);
+
+#define CHILD_ASSERT(condition)                                                                    \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            dprintf(2, "child, line %d: %s (errno %d)\n", __LINE__, #condition, errno);            \
+            _exit(1);                                                                              \
+        }                                                                                          \
+    } while (0)
+
+static bool in_time(int64_t deadline)
+{
+    int64_t late = coopdl_now() - deadline;
+    return late >= 0 && late < LATEST;
+}
+
+Test(fork, child_keeps_the_scope)
+{
+    coopdl_scope scope;
+    int fd = silent_pipe();
+    int64_t deadline = coopdl_after(100 * MS);
+    coopdl_enter(&scope, deadline);
+    pid_t child = fork();
+    if (child == 0) {
+        CHILD_ASSERT(read_errno(fd) == EINTR);
+        CHILD_ASSERT(in_time(deadline));
+        CHILD_ASSERT(read_errno(fd) == ETIMEDOUT);
+        CHILD_ASSERT(poll(NULL, 0, 1000) < 0 && errno == ETIMEDOUT);
+        CHILD_ASSERT(coopdl_leave(&scope) == 1);
+        CHILD_ASSERT(poll(NULL, 0, 150) == 0); /* no visit, no timer is left */
+        _exit(0);
+    }
+    cr_expect(read_errno(fd) == EINTR);
+    assert_on_time(deadline, "parent");
+    cr_expect(coopdl_leave(&scope) == 1);
+    cr_expect(status_of(child) == 0);
+}
+
+Test(fork, child_leaves_in_time)
+{
+    coopdl_scope scope;
+    coopdl_enter(&scope, coopdl_after(50 * MS));
+    pid_t child = fork();
+    if (child == 0) {
+        CHILD_ASSERT(coopdl_leave(&scope) == 0);
+        CHILD_ASSERT(poll(NULL, 0, 150) == 0); /* the inherited deadline passes in here */
+        _exit(0);
+    }
+    coopdl_leave(&scope);
+    cr_expect(status_of(child) == 0);
+}
+
+Test(fork, child_enters_its_own)
+{
+    coopdl_scope scope;
+    int fd = silent_pipe();
+    int64_t far = coopdl_after(200 * MS);
+    coopdl_enter(&scope, far);
+    pid_t child = fork();
+    if (child == 0) {
+        coopdl_scope inner;
+        int64_t soon = coopdl_after(30 * MS);
+        CHILD_ASSERT(coopdl_enter(&inner, soon) == 0); /* starts a scheduler of its own */
+        CHILD_ASSERT(read_errno(fd) == EINTR);
+        CHILD_ASSERT(in_time(soon));
+        CHILD_ASSERT(coopdl_leave(&inner) == 1);
+        CHILD_ASSERT(read_errno(fd) == EINTR);
+        CHILD_ASSERT(in_time(far));
+        CHILD_ASSERT(coopdl_leave(&scope) == 1);
+        _exit(0);
+    }
+    coopdl_leave(&scope);
+    cr_expect(status_of(child) == 0);
+}
+
+Test(fork, child_of_an_expired_scope)
+{
+    coopdl_scope scope;
+    int fd = silent_pipe();
+    coopdl_enter(&scope, coopdl_after(10 * MS));
+    cr_expect(read_errno(fd) == EINTR);
+    pid_t child = fork();
+    if (child == 0) {
+        CHILD_ASSERT(read_errno(fd) == ETIMEDOUT);
+        CHILD_ASSERT(coopdl_leave(&scope) == 1);
+        CHILD_ASSERT(poll(NULL, 0, 120) == 0);
+        _exit(0);
+    }
+    coopdl_leave(&scope);
+    cr_expect(status_of(child) == 0);
+}
+
+static void *fork_in_thread(void *fd)
+{
+    coopdl_scope scope;
+    int64_t deadline = coopdl_after(50 * MS);
+    coopdl_enter(&scope, deadline);
+    pid_t child = fork();
+    if (child == 0) {
+        CHILD_ASSERT(read_errno(*(int *)fd) == EINTR);
+        CHILD_ASSERT(in_time(deadline));
+        _exit(0);
+    }
+    coopdl_leave(&scope);
+    return (void *)(intptr_t)status_of(child);
+}
+
+Test(fork, from_one_of_many_threads)
+{
+    /* The child has the forking thread alone; the records of the others must not haunt it. */
+    enum { THREADS = 8 };
+    pthread_t threads[THREADS];
+    int fd = silent_pipe();
+    for (int i = 0; i < THREADS; i++)
+        pthread_create(&threads[i], NULL, fork_in_thread, &fd);
+    for (int i = 0; i < THREADS; i++) {
+        void *status;
+        pthread_join(threads[i], &status);
+        cr_expect(status == NULL, "child %d: status %ld", i, (long)(intptr_t)status);
+    }
+}
+
+Test(fork, without_a_scope)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        coopdl_scope scope;
+        int64_t deadline = coopdl_after(20 * MS);
+        CHILD_ASSERT(poll(NULL, 0, 10) == 0);
+        CHILD_ASSERT(coopdl_enter(&scope, deadline) == 0);
+        CHILD_ASSERT(read_errno(silent_pipe()) == EINTR);
+        CHILD_ASSERT(in_time(deadline));
+        CHILD_ASSERT(coopdl_leave(&scope) == 1);
+        _exit(0);
+    }
+    cr_expect(status_of(child) == 0);
+}
+
+/* The clang analyzer and the man page warn of vfork for good reasons; programs use it. */
+Test(fork, vfork_and_exec)
+{
+    coopdl_scope scope;
+    int fd = silent_pipe();
+    int64_t deadline = coopdl_after(150 * MS);
+    coopdl_enter(&scope, deadline);
+    for (int round = 0; round < 20; round++) {
+        pid_t child = vfork();
+        if (child == 0) {
+            sigset_t none; /* what runtimes do here */
+            sigemptyset(&none);
+            sigprocmask(SIG_SETMASK, &none, NULL);
+            execl("/bin/true", "true", (char *)NULL);
+            _exit(127);
+        }
+        cr_assert(child > 0);
+        cr_assert(status_of(child) == 0);
+        cr_assert(coopdl_deadline() >= deadline);
+    }
+    cr_expect(read_errno(fd) == EINTR, "the parent's deadline still stands");
+    assert_on_time(deadline, "parent");
+    cr_expect(coopdl_leave(&scope) == 1);
+}

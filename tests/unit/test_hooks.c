@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_hooks.c -- what a runtime gets to see and to say. */
+#include "support.h"
+
+#include <poll.h>
+#include <stdatomic.h>
+
+TestSuite(hooks, .timeout = 30);
+
+static _Atomic int verdict, asked, kicked;
+static _Atomic pid_t asked_for;
+static coopdl_scope *_Atomic asked_about;
+
+static enum coopdl_verdict on_expired(pid_t thread, coopdl_scope *scope)
+{
+    asked_for = thread;
+    asked_about = scope;
+    asked++;
+    return (enum coopdl_verdict)verdict;
+}
+
+static void on_kicked(void)
+{
+    kicked++;
+}
+
+static const struct coopdl_hooks hooks = {.expired = on_expired, .kicked = on_kicked};
+
+static void await(_Atomic int *count, int at_least)
+{
+    int64_t give_up = coopdl_now() + 5 * COOPDL_SECOND;
+    while (*count < at_least)
+        cr_assert(coopdl_now() < give_up, "only %d", *count);
+}
+
+Test(hooks, cut)
+{
+    coopdl_scope outer, scope;
+    verdict = COOPDL_CUT;
+    cr_assert(coopdl_set_hooks(&hooks) == 0);
+    coopdl_enter(&outer, coopdl_after(3600 * COOPDL_SECOND));
+    coopdl_enter(&scope, coopdl_after(20 * MS));
+    cr_expect(read_errno(silent_pipe()) == EINTR);
+    cr_expect(asked >= 1 && kicked >= 1);
+    cr_expect(asked_for == gettid());
+    cr_expect(asked_about == &scope);
+    cr_expect(coopdl_leave(&scope) == 1);
+    coopdl_leave(&outer);
+}
+
+Test(hooks, kicked_but_not_cut)
+{
+    coopdl_scope scope;
+    verdict = COOPDL_KICK;
+    coopdl_set_hooks(&hooks);
+    coopdl_enter(&scope, coopdl_after(20 * MS));
+    cr_expect(read_errno(silent_pipe()) == EINTR, "out of the call that it was in");
+    verdict = COOPDL_PEACE;
+    int now = asked;
+    await(&asked, now + 2);
+    int64_t until = coopdl_after(50 * MS);
+    cr_expect(poll(NULL, 0, 50) == 0, "the clean-up may wait");
+    cr_expect(coopdl_now() >= until);
+    cr_expect(scope.cuts == 0);
+
+    /* Swallowed: it begins again. */
+    verdict = COOPDL_CUT;
+    now = asked;
+    await(&asked, now + 1);
+    cr_expect(poll(NULL, 0, 5000) == -1 && errno == EINTR);
+    cr_expect(poll(NULL, 0, 5000) == -1 && errno == ETIMEDOUT);
+    cr_expect(coopdl_leave(&scope) == 1);
+    now = asked;
+    poll(NULL, 0, 120);
+    cr_expect(asked == now, "nobody asks about a scope that was left");
+}
+
+Test(hooks, clean_up_with_a_limit)
+{
+    coopdl_scope scope, inner;
+    verdict = COOPDL_PEACE;
+    coopdl_set_hooks(&hooks);
+    coopdl_enter(&scope, coopdl_after(5 * MS));
+    await(&asked, 1);
+    verdict = COOPDL_CUT; /* for the inner one, when its time comes */
+    int64_t bound = coopdl_after(30 * MS);
+    coopdl_enter(&inner, bound);
+    cr_expect(read_errno(silent_pipe()) == EINTR);
+    assert_on_time(bound, "inner");
+    coopdl_leave(&inner);
+    cr_expect(coopdl_leave(&scope) == 1);
+}
+
+static enum coopdl_verdict slow(pid_t thread, coopdl_scope *scope)
+{
+    (void)thread;
+    int64_t until = coopdl_after(30 * MS);
+    asked++;
+    spin_until(until);
+    /* Whoever leaves waits for us: the scope is still there. */
+    asked_about = scope;
+    return scope->deadline > 0 ? COOPDL_CUT : COOPDL_PEACE;
+}
+
+Test(hooks, leaving_waits_for_the_hook)
+{
+    static const struct coopdl_hooks slow_hooks = {.expired = slow};
+    coopdl_set_hooks(&slow_hooks);
+    coopdl_scope *scope = malloc(sizeof(*scope));
+    coopdl_enter(scope, coopdl_after(1 * MS));
+    await(&asked, 1);
+    cr_expect(coopdl_leave(scope) == 1);
+    cr_expect(asked_about == scope, "leave returned while the hook had the scope in hand");
+    free(scope);
+    cr_expect(poll(NULL, 0, 50) == 0);
+}
+
+Test(hooks, removed)
+{
+    coopdl_scope scope;
+    coopdl_set_hooks(&hooks);
+    cr_assert(coopdl_set_hooks(NULL) == 0);
+    coopdl_enter(&scope, coopdl_after(10 * MS));
+    cr_expect(read_errno(silent_pipe()) == EINTR);
+    coopdl_leave(&scope);
+    cr_expect(asked == 0 && kicked == 0);
+}
