@@ -63,13 +63,23 @@ bool coopdl_would_wait(int fd, short events)
 {
     struct pollfd pollfd = {.fd = fd, .events = events};
     struct timespec now = {0};
-    if (coopdl_sys(SYS_ppoll, &pollfd, 1, &now, 0, COOPDL_SIGSET_SIZE) != 0)
+    long ready;
+    do
+        ready = coopdl_sys(SYS_ppoll, &pollfd, 1, &now, 0, COOPDL_SIGSET_SIZE);
+    while (ready == -EINTR); /* a kick */
+    if (ready != 0)
         return false;
     /* Not ready.  What does not wait for that either: a descriptor in non-blocking mode, and one
      * that is not open for this at all. */
     long flags = coopdl_sys(SYS_fcntl, fd, F_GETFL);
     long access = flags & O_ACCMODE, needed = events & POLLIN ? O_WRONLY : O_RDONLY;
     return flags >= 0 && !(flags & O_NONBLOCK) && access != needed;
+}
+
+bool coopdl_is_blocking(int fd)
+{
+    long flags = coopdl_sys(SYS_fcntl, fd, F_GETFL);
+    return flags >= 0 && !(flags & O_NONBLOCK);
 }
 
 bool coopdl_readable_timespec(const struct timespec *time)

@@ -61,6 +61,9 @@ void coopdl_capped(struct coopdl_thread *thread);
 /* Whether an operation on this descriptor would wait for `events` (as for poll). */
 bool coopdl_would_wait(int fd, short events);
 
+/* Whether this descriptor is in blocking mode. */
+bool coopdl_is_blocking(int fd);
+
 /* Whether the kernel can read this timespec and takes it for one, asked without waiting. */
 bool coopdl_readable_timespec(const struct timespec *time);
 

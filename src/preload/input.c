@@ -40,7 +40,7 @@ ssize_t coopdl_timed_pread(struct coopdl_thread *thread, int fd, void *buffer, s
 /* Whether a MSG_DONTWAIT that the caller did not ask for is why the call came back empty. */
 static bool would_have_waited(int fd, ssize_t got, int flags)
 {
-    return got < 0 && errno == EAGAIN && !(flags & MSG_DONTWAIT) && coopdl_would_wait(fd, POLLIN);
+    return got < 0 && errno == EAGAIN && !(flags & MSG_DONTWAIT) && coopdl_is_blocking(fd);
 }
 
 /* `receive` is the real call with `how` for its flags. */
