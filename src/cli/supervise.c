@@ -56,13 +56,14 @@ static bool is_ignored(int number)
 
 static void set_up_signals(struct watch *watch, struct inherited *inherited)
 {
-    const int passed_on[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, watch->plan->signal};
+    static const int passed_on[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
     sigemptyset(&watch->awaited);
     for (size_t i = 0; i < sizeof(passed_on) / sizeof(passed_on[0]); i++)
         /* What we were told to ignore (nohup) stays ignored, here and in the child.  Blocked it
          * would reach sigtimedwait all the same. */
         if (!is_ignored(passed_on[i]))
             sigaddset(&watch->awaited, passed_on[i]);
+    sigaddset(&watch->awaited, watch->plan->signal);
     sigaddset(&watch->awaited, SIGCHLD);
 
     /* SIGPIPE too: a closed stderr must not end us with the child still running. */
@@ -78,10 +79,15 @@ static void set_up_signals(struct watch *watch, struct inherited *inherited)
     }
 }
 
-_Noreturn static void run(char **command, const struct inherited *inherited)
+_Noreturn static void run(char **command, const struct plan *plan,
+                          const struct inherited *inherited)
 {
     for (int i = 0; i < CHANGED; i++)
         sigaction(changed[i], &inherited->actions[i], NULL);
+    /* What we are to send must count, even where we were told to ignore it, as INT is in a
+     * script's background job. */
+    if (plan->deadline != COOPDL_NEVER && is_ignored(plan->signal))
+        signal(plan->signal, SIG_DFL);
     sigprocmask(SIG_SETMASK, &inherited->mask, NULL);
     execvp(command[0], command);
     int error = errno;
@@ -241,7 +247,7 @@ int supervise(char **command, const struct plan *plan)
     if (watch.child < 0)
         fail("cannot start command '%s': %s", command[0], strerror(errno));
     if (watch.child == 0)
-        run(command, &inherited);
+        run(command, plan, &inherited);
 
     /* An outer deadline is in ours already; it must not cut the waiting.  If this fails, the loop
      * turns in vain at times. */

@@ -95,8 +95,8 @@ static void kick_stranger(int32_t tid)
 
 static void kick_strangers(void)
 {
-    long fd = coopdl_sys(SYS_openat, AT_FDCWD, "/proc/self/task",
-                         O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    long fd =
+        coopdl_sys(SYS_openat, AT_FDCWD, "/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     char buffer[2048] __attribute__((aligned(8)));
     long size;
     while (fd >= 0 && (size = coopdl_sys(SYS_getdents64, fd, buffer, sizeof(buffer))) > 0)
@@ -176,5 +176,6 @@ __attribute__((constructor(102))) static void start(void)
     if (!coopdl_claim())
         coopdl_refuse("COOPDL_BUDGET", "", "cannot be kept: out of memory");
     if (!coopdl_timer_start() && coopdl_scheduler_start())
-        coopdl_refuse("COOPDL_BUDGET", "", "cannot be kept: neither a timer nor a thread to be had");
+        coopdl_refuse("COOPDL_BUDGET", "",
+                      "cannot be kept: neither a timer nor a thread to be had");
 }

@@ -17,8 +17,12 @@ static const struct unit {
     int64_t ns;
 } units[] = {
     /* From the largest to the smallest: the order in which they may follow each other. */
-    {"d", 86400 * COOPDL_SECOND}, {"h", 3600 * COOPDL_SECOND}, {"m", 60 * COOPDL_SECOND},
-    {"s", COOPDL_SECOND},         {"ms", COOPDL_MILLISECOND},  {"us", COOPDL_MICROSECOND},
+    {"d", 86400 * COOPDL_SECOND},
+    {"h", 3600 * COOPDL_SECOND},
+    {"m", 60 * COOPDL_SECOND},
+    {"s", COOPDL_SECOND},
+    {"ms", COOPDL_MILLISECOND},
+    {"us", COOPDL_MICROSECOND},
     {"ns", 1},
 };
 

@@ -37,8 +37,8 @@ void coopdl_refuse(const char *name, const char *value, const char *why)
     enum { PARTS = sizeof(parts) / sizeof(parts[0]) };
     struct iovec line[PARTS];
     for (int i = 0; i < PARTS; i++)
-        line[i] = (struct iovec){.iov_base = (void *)(uintptr_t)parts[i],
-                                 .iov_len = strlen(parts[i])};
+        line[i] =
+            (struct iovec){.iov_base = (void *)(uintptr_t)parts[i], .iov_len = strlen(parts[i])};
     coopdl_sys(SYS_writev, STDERR_FILENO, line, PARTS);
     for (;;)
         coopdl_sys(SYS_exit_group, 125);
@@ -199,9 +199,10 @@ static void read_signal(void)
 
 static void copy(char *to, size_t size, const char *name, const char *value)
 {
-    if (strlen(value) >= size)
+    size_t length = strlen(value);
+    if (length >= size)
         coopdl_refuse(name, value, "is too long");
-    strcpy(to, value);
+    memcpy(to, value, length + 1);
 }
 
 static void read_log(void)
@@ -212,8 +213,8 @@ static void read_log(void)
     if (strcmp(text, "1") == 0 || strcmp(text, "stderr") == 0) {
         text = "-";
     } else {
-        long fd = coopdl_sys(SYS_openat, AT_FDCWD, text, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC,
-                             0666);
+        long fd =
+            coopdl_sys(SYS_openat, AT_FDCWD, text, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
         if (fd < 0)
             coopdl_refuse("COOPDL_LOG", text,
                           "cannot be written; accepted: 1, stderr, or the path of a file");

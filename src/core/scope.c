@@ -5,7 +5,9 @@
  * The scopes are the truth; the thread's word (thread.h) is what they come to:
  * the earliest deadline that is not delivered, from the innermost scope down to
  * the innermost shield or the budget.  Every change is made in two steps, the
- * list first and the word after it (publish).
+ * list first and the word after it (publish).  A scope that is on the list
+ * already is changed only while the word says `never` (conceal), since whoever
+ * holds the kick of a fired thread walks the list.
  *
  * Interleavings.
  * - A signal handler enters and leaves between the two steps: it puts the list
@@ -77,10 +79,18 @@ static int64_t publish(struct coopdl_thread *thread)
     return old;
 }
 
+/* Nobody looks at the list after this, until publish. */
+static void conceal(struct coopdl_thread *thread)
+{
+    if (atomic_exchange(&thread->word, WORD_NEVER) & WORD_FIRED)
+        coopdl_kick_settle(thread);
+}
+
 /* A runtime's exception is at work and the thread goes on to other scopes: note in the list what
  * the flag in the word said of the scopes that had expired. */
 static void absorb_peace(struct coopdl_thread *thread)
 {
+    conceal(thread);
     int64_t now = coopdl_clock();
     coopdl_scope *scope = top_of(thread);
     for (; scope && !(scope->flags & SCOPE_SHIELD); scope = scope->outer)
@@ -153,6 +163,7 @@ int coopdl_move(coopdl_scope *scope, int64_t deadline)
 {
     if (!inside(coopdl_self, scope) || scope->flags & SCOPE_SHIELD)
         return fail(EINVAL);
+    conceal(coopdl_self);
     scope->deadline = coopdl_word(deadline);
     scope->flags = 0;
     scope->cuts = 0;
@@ -165,6 +176,7 @@ int coopdl_deliver(coopdl_scope *scope)
     if (!inside(coopdl_self, scope) || scope->flags & SCOPE_SHIELD ||
         scope->deadline > coopdl_clock())
         return fail(EINVAL);
+    conceal(coopdl_self);
     scope->flags |= SCOPE_DELIVERED;
     publish(coopdl_self);
     return 0;
@@ -218,6 +230,8 @@ int64_t coopdl_next_deadline(const struct coopdl_thread *thread, int64_t now)
 void coopdl_fire_self(struct coopdl_thread *thread)
 {
     int64_t word = coopdl_load(thread);
+    if (word & WORD_FIRED)
+        return;
     atomic_store(&thread->visit, 0);
     atomic_store(&thread->backoff, COOPDL_FIRST_BACKOFF);
     while (!(word & WORD_FIRED))
@@ -227,7 +241,7 @@ void coopdl_fire_self(struct coopdl_thread *thread)
 
 void coopdl_abandon(struct coopdl_thread *thread)
 {
+    conceal(thread);
     atomic_store(&thread->top, NULL);
     thread->base = WORD_NEVER;
-    publish(thread);
 }

@@ -116,7 +116,7 @@ struct coopdl_thread *coopdl_next_thread(struct coopdl_thread *record)
 {
     bool past = !record;
     for (struct slab *slab = &first_slab; slab; slab = atomic_load(&slab->next)) {
-        if (!past && (record < slab->records || record >= slab->records + SLAB_RECORDS))
+        if (!past && (record < slab->records || record >= &slab->records[SLAB_RECORDS]))
             continue;
         for (int i = past ? 0 : (int)(record - slab->records) + 1; i < SLAB_RECORDS; i++)
             if (atomic_load(&slab->records[i].tid) != 0)

@@ -55,6 +55,7 @@ struct coopdl_thread {
     /* When a fired thread is visited next, and how long after that again (tick.c). */
     _Atomic int64_t visit;
     _Atomic int64_t backoff;
+    _Atomic uint32_t visits; /* counted by the visitor when he has done with the scopes */
 
     coopdl_scope *_Atomic top;
 
@@ -65,10 +66,11 @@ struct coopdl_thread {
 } __attribute__((aligned(128)));
 
 /* A wrapper may run in a signal handler: no lazy allocation behind a TLS access. */
-extern __thread struct coopdl_thread *coopdl_self __attribute__((tls_model("initial-exec")));
+extern __thread struct coopdl_thread *coopdl_self
+    __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
 /* Whether the process has a budget, so that threads without a record need one. */
-extern bool coopdl_budgeted;
+extern bool coopdl_budgeted __attribute__((visibility("hidden")));
 
 /* Bit set in a scope's flags. */
 enum { SCOPE_SHIELD = 1, SCOPE_DELIVERED = 2 };

@@ -53,16 +53,15 @@ int coopdl_set_hooks(const struct coopdl_hooks *new_hooks)
     return 0;
 }
 
-/* What the runtime says; sets or clears PEACE by it, unless the thread has gone on meanwhile.  Where
- * there is no hook, PEACE stays as the thread has set it. */
+/* What the runtime says; sets or clears PEACE by it, unless the thread has gone on meanwhile.
+ * Where there is no hook, PEACE stays as the thread has set it. */
 static enum coopdl_verdict ask(struct coopdl_thread *thread, bool asking, int64_t now)
 {
     const struct coopdl_hooks *h = atomic_load_explicit(&hooks, memory_order_acquire);
     int64_t word = coopdl_load(thread), wanted;
     if (!asking || !h || !h->expired)
         return word & WORD_PEACE ? COOPDL_PEACE : COOPDL_CUT;
-    enum coopdl_verdict verdict =
-        h->expired(atomic_load(&thread->tid), coopdl_owner(thread, now));
+    enum coopdl_verdict verdict = h->expired(atomic_load(&thread->tid), coopdl_owner(thread, now));
     word = coopdl_load(thread);
     do {
         if (!(word & WORD_FIRED))
@@ -98,11 +97,13 @@ static void visit(struct coopdl_thread *thread, int64_t now, bool asking)
         coopdl_kick_drop(thread);
         return;
     }
+    enum coopdl_verdict verdict = ask(thread, asking, now);
     int64_t backoff = atomic_load(&thread->backoff);
     int64_t next = now + backoff, outer = coopdl_next_deadline(thread, now);
-    atomic_store(&thread->visit, outer < next ? outer : next);
     atomic_store(&thread->backoff, 2 * backoff < LAST_BACKOFF ? 2 * backoff : LAST_BACKOFF);
-    if (ask(thread, asking, now) == COOPDL_PEACE)
+    atomic_store(&thread->visit, outer < next ? outer : next);
+    atomic_fetch_add(&thread->visits, 1);
+    if (verdict == COOPDL_PEACE)
         coopdl_kick_drop(thread);
     else
         coopdl_kick_send(thread);

@@ -23,29 +23,29 @@ static bool accept_would_wait(int fd)
            listening && coopdl_would_wait(fd, POLLIN);
 }
 
-int coopdl_timed_accept(struct coopdl_thread *thread, int fd, SOCKADDR_ARG address,
-                        socklen_t *length)
+int coopdl_timed_accept(int fd, SOCKADDR_ARG address, socklen_t *length)
 {
+    struct coopdl_thread *thread = coopdl_self;
     if (unlikely(coopdl_cutting(thread)) && accept_would_wait(fd))
         return coopdl_cut(thread, "accept");
-    return (int)coopdl_kicked(thread, coopdl_real.accept(fd, address, length), "accept");
+    return (int)coopdl_kicked(coopdl_real.accept(fd, address, length), "accept");
 }
 
-int coopdl_timed_accept4(struct coopdl_thread *thread, int fd, SOCKADDR_ARG address,
-                         socklen_t *length, int flags)
+int coopdl_timed_accept4(int fd, SOCKADDR_ARG address, socklen_t *length, int flags)
 {
+    struct coopdl_thread *thread = coopdl_self;
     if (unlikely(coopdl_cutting(thread)) && !(flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) &&
         accept_would_wait(fd))
         return coopdl_cut(thread, "accept4");
-    return (int)coopdl_kicked(thread, coopdl_real.accept4(fd, address, length, flags), "accept4");
+    return (int)coopdl_kicked(coopdl_real.accept4(fd, address, length, flags), "accept4");
 }
 
-int coopdl_timed_connect(struct coopdl_thread *thread, int fd, CONST_SOCKADDR_ARG address,
-                         socklen_t length)
+int coopdl_timed_connect(int fd, CONST_SOCKADDR_ARG address, socklen_t length)
 {
+    struct coopdl_thread *thread = coopdl_self;
     long flags = unlikely(coopdl_cutting(thread)) ? coopdl_sys(SYS_fcntl, fd, F_GETFL) : -1;
     if (flags < 0 || flags & O_NONBLOCK)
-        return (int)coopdl_kicked(thread, coopdl_real.connect(fd, address, length), "connect");
+        return (int)coopdl_kicked(coopdl_real.connect(fd, address, length), "connect");
 
     coopdl_sys(SYS_fcntl, fd, F_SETFL, flags | O_NONBLOCK);
     long result = coopdl_sys(SYS_connect, fd, SOCKADDR(address), length);

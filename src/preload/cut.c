@@ -53,6 +53,13 @@ int coopdl_cut_errno(struct coopdl_thread *thread, const char *call, bool gently
     }
 }
 
+ssize_t coopdl_failed(const char *call)
+{
+    if (errno == EINTR && coopdl_cutting(coopdl_self))
+        return coopdl_cut(coopdl_self, call);
+    return -1;
+}
+
 void coopdl_capped(struct coopdl_thread *thread)
 {
     if (coopdl_load(thread) <= coopdl_clock())
@@ -86,8 +93,7 @@ bool coopdl_readable_timespec(const struct timespec *time)
 {
     /* A futex that does not have the expected value never sleeps, but its timeout is read first. */
     _Atomic uint32_t word = 0;
-    return time &&
-           coopdl_sys(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 1, time) == -EAGAIN;
+    return time && coopdl_sys(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 1, time) == -EAGAIN;
 }
 
 bool coopdl_open_mask(const sigset_t *mask, sigset_t *copy)

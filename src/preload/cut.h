@@ -21,11 +21,11 @@ static inline int coopdl_cut(struct coopdl_thread *thread, const char *call)
 }
 
 /* The real call has returned `result`: one that was kicked out of its wait is cut. */
-static inline ssize_t coopdl_kicked(struct coopdl_thread *thread, ssize_t result, const char *call)
+ssize_t coopdl_failed(const char *call);
+
+static inline ssize_t coopdl_kicked(ssize_t result, const char *call)
 {
-    if (unlikely(result < 0) && errno == EINTR && coopdl_cutting(thread))
-        return coopdl_cut(thread, call);
-    return result;
+    return likely(result >= 0) ? result : coopdl_failed(call);
 }
 
 /*

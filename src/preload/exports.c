@@ -13,23 +13,37 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
+/* The thread of a process with a budget that has no record yet gets one; out of the way, so that
+ * the rest needs no stack frame. */
 #define CALL(type, name, parameters, arguments, ...)                                               \
+    __attribute__((noinline, cold)) static type first_##name parameters                            \
+    {                                                                                              \
+        struct coopdl_thread *thread = coopdl_claim();                                             \
+        if (!thread || coopdl_load(thread) == WORD_NEVER)                                          \
+            return coopdl_real.name arguments;                                                     \
+        return coopdl_timed_##name arguments;                                                      \
+    }                                                                                              \
     EXPORT type name parameters;                                                                   \
     type name parameters                                                                           \
     {                                                                                              \
-        struct coopdl_thread *thread = coopdl_active();                                            \
-        if (likely(!thread))                                                                       \
+        struct coopdl_thread *thread = coopdl_self;                                                \
+        if (likely(!thread)) {                                                                     \
+            if (likely(!coopdl_budgeted))                                                          \
+                return coopdl_real.name arguments;                                                 \
+            return first_##name arguments;                                                         \
+        }                                                                                          \
+        if (coopdl_load(thread) == WORD_NEVER)                                                     \
             return coopdl_real.name arguments;                                                     \
-        return coopdl_timed_##name(thread, UNPACK arguments);                                      \
+        return coopdl_timed_##name arguments;                                                      \
     }
 #define FORTIFIED(type, chk, parameters, arguments, fits, name, base)                              \
     EXPORT type chk parameters;                                                                    \
     type chk parameters                                                                            \
     {                                                                                              \
         struct coopdl_thread *thread = coopdl_active();                                            \
-        if (likely(!thread && coopdl_real.chk) || !(fits))                                         \
+        if ((!thread && coopdl_real.chk) || !(fits))                                               \
             return coopdl_real.chk arguments;                                                      \
-        return thread ? coopdl_timed_##name(thread, UNPACK base) : coopdl_real.name base;          \
+        return thread ? coopdl_timed_##name base : coopdl_real.name base;                          \
     }
 #define MASK(type, name, parameters, arguments)                                                    \
     EXPORT type name parameters;                                                                   \
@@ -39,6 +53,6 @@
             coopdl_resolve();                                                                      \
         return coopdl_mask_##name arguments;                                                       \
     }
-#define ALIAS(alias_name, name)                                                                    \
+#define ALIAS(alias_name, name) /* NOLINTNEXTLINE(bugprone-macro-parentheses): declares it */      \
     EXPORT extern __typeof__(name) alias_name __attribute__((alias(#name)));
 #include "preload/calls.def"

@@ -13,28 +13,30 @@
 
 #include "core/sys.h"
 
-ssize_t coopdl_timed_read(struct coopdl_thread *thread, int fd, void *buffer, size_t size)
+ssize_t coopdl_timed_read(int fd, void *buffer, size_t size)
 {
+    struct coopdl_thread *thread = coopdl_self;
     if (unlikely(coopdl_cutting(thread)) && size && coopdl_would_wait(fd, POLLIN))
         return coopdl_cut(thread, "read");
-    return coopdl_kicked(thread, coopdl_real.read(fd, buffer, size), "read");
+    return coopdl_kicked(coopdl_real.read(fd, buffer, size), "read");
 }
 
-ssize_t coopdl_timed_readv(struct coopdl_thread *thread, int fd, const struct iovec *iov, int n)
+ssize_t coopdl_timed_readv(int fd, const struct iovec *iov, int n)
 {
+    struct coopdl_thread *thread = coopdl_self;
     if (unlikely(coopdl_cutting(thread)) && n > 0 && coopdl_would_wait(fd, POLLIN))
         return coopdl_cut(thread, "readv");
-    return coopdl_kicked(thread, coopdl_real.readv(fd, iov, n), "readv");
+    return coopdl_kicked(coopdl_real.readv(fd, iov, n), "readv");
 }
 
-ssize_t coopdl_timed_pread(struct coopdl_thread *thread, int fd, void *buffer, size_t size,
-                           off_t offset)
+ssize_t coopdl_timed_pread(int fd, void *buffer, size_t size, off_t offset)
 {
+    struct coopdl_thread *thread = coopdl_self;
     /* Pipes and sockets have no offset: the kernel says so without waiting. */
     if (unlikely(coopdl_cutting(thread)) && size && coopdl_would_wait(fd, POLLIN) &&
         coopdl_sys(SYS_lseek, fd, 0, SEEK_CUR) >= 0)
         return coopdl_cut(thread, "pread");
-    return coopdl_kicked(thread, coopdl_real.pread(fd, buffer, size, offset), "pread");
+    return coopdl_kicked(coopdl_real.pread(fd, buffer, size, offset), "pread");
 }
 
 /* Whether a MSG_DONTWAIT that the caller did not ask for is why the call came back empty. */
@@ -51,36 +53,38 @@ static bool would_have_waited(int fd, ssize_t got, int flags)
         ssize_t got = (receive);                                                                   \
         if (unlikely(cutting) && would_have_waited(fd, got, flags))                                \
             return coopdl_cut(thread, call);                                                       \
-        return coopdl_kicked(thread, got, call);                                                   \
+        return coopdl_kicked(got, call);                                                           \
     }
 
-ssize_t coopdl_timed_recv(struct coopdl_thread *thread, int fd, void *buffer, size_t size,
-                          int flags)
+ssize_t coopdl_timed_recv(int fd, void *buffer, size_t size, int flags)
 {
-    RECEIVE(thread, fd, flags, coopdl_real.recv(fd, buffer, size, how), "recv")
+    struct coopdl_thread *thread = coopdl_self;
+    RECEIVE(thread, fd, flags, coopdl_real.recv(fd, buffer, size, how), "recv");
 }
 
-ssize_t coopdl_timed_recvfrom(struct coopdl_thread *thread, int fd, void *buffer, size_t size,
-                              int flags, SOCKADDR_ARG address, socklen_t *length)
+ssize_t coopdl_timed_recvfrom(int fd, void *buffer, size_t size, int flags, SOCKADDR_ARG address,
+                              socklen_t *length)
 {
+    struct coopdl_thread *thread = coopdl_self;
     RECEIVE(thread, fd, flags, coopdl_real.recvfrom(fd, buffer, size, how, address, length),
-            "recvfrom")
+            "recvfrom");
 }
 
-ssize_t coopdl_timed_recvmsg(struct coopdl_thread *thread, int fd, struct msghdr *message,
-                             int flags)
+ssize_t coopdl_timed_recvmsg(int fd, struct msghdr *message, int flags)
 {
-    RECEIVE(thread, fd, flags, coopdl_real.recvmsg(fd, message, how), "recvmsg")
+    struct coopdl_thread *thread = coopdl_self;
+    RECEIVE(thread, fd, flags, coopdl_real.recvmsg(fd, message, how), "recvmsg");
 }
 
 static ssize_t recvmmsg_any(struct coopdl_thread *thread, int fd, struct mmsghdr *messages,
                             unsigned int n, int flags, struct timespec *timeout)
 {
-    RECEIVE(thread, fd, flags, coopdl_real.recvmmsg(fd, messages, n, how, timeout), "recvmmsg")
+    RECEIVE(thread, fd, flags, coopdl_real.recvmmsg(fd, messages, n, how, timeout), "recvmmsg");
 }
 
-int coopdl_timed_recvmmsg(struct coopdl_thread *thread, int fd, struct mmsghdr *messages,
-                          unsigned int n, int flags, struct timespec *timeout)
+int coopdl_timed_recvmmsg(int fd, struct mmsghdr *messages, unsigned int n, int flags,
+                          struct timespec *timeout)
 {
+    struct coopdl_thread *thread = coopdl_self;
     return (int)recvmmsg_any(thread, fd, messages, n, flags, timeout);
 }

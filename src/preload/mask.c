@@ -34,8 +34,8 @@ static bool is_ours(int number)
     return number && number == owned();
 }
 
-static int change_mask(int (*real)(int, const sigset_t *, sigset_t *), int how,
-                       const sigset_t *set, sigset_t *old)
+static int change_mask(int (*real)(int, const sigset_t *, sigset_t *), int how, const sigset_t *set,
+                       sigset_t *old)
 {
     int kick = owned();
     if (!kick)

@@ -19,10 +19,8 @@
 #include "core/thread.h"
 #include "preload/real.h"
 
-#define UNPACK(...) __VA_ARGS__
-
-#define CALL(type, name, parameters, ...)                                                          \
-    type coopdl_timed_##name(struct coopdl_thread *thread, UNPACK parameters);
+/* What a call does in a thread that has a deadline, and so a record: coopdl_self. */
+#define CALL(type, name, parameters, ...) type coopdl_timed_##name parameters;
 #define MASK(type, name, parameters, ...) type coopdl_mask_##name parameters;
 #include "preload/calls.def"
 

@@ -33,7 +33,7 @@ struct coopdl_real {
 };
 
 /* Never null for a CALL; the others are null until they are resolved. */
-extern struct coopdl_real coopdl_real;
+extern struct coopdl_real coopdl_real __attribute__((visibility("hidden")));
 
 /* Resolves all of them.  Done by our constructor, or by a MASK call that comes before it. */
 void coopdl_resolve(void);

@@ -59,9 +59,9 @@ static int timed_sleep(struct coopdl_thread *thread, clockid_t clock, const stru
     return error;
 }
 
-int coopdl_timed_nanosleep(struct coopdl_thread *thread, const struct timespec *wanted,
-                           struct timespec *rest)
+int coopdl_timed_nanosleep(const struct timespec *wanted, struct timespec *rest)
 {
+    struct coopdl_thread *thread = coopdl_self;
     if (!sleeps(wanted))
         return PERFORM(thread, coopdl_real.nanosleep(wanted, rest));
     int error = timed_sleep(thread, CLOCK_REALTIME, wanted, rest, "nanosleep");
@@ -83,9 +83,10 @@ static bool sleeps_on(clockid_t clock, int flags, const struct timespec *wanted)
                                         : wanted->tv_nsec > now.tv_nsec;
 }
 
-int coopdl_timed_clock_nanosleep(struct coopdl_thread *thread, clockid_t clock, int flags,
-                                 const struct timespec *wanted, struct timespec *rest)
+int coopdl_timed_clock_nanosleep(clockid_t clock, int flags, const struct timespec *wanted,
+                                 struct timespec *rest)
 {
+    struct coopdl_thread *thread = coopdl_self;
     if (flags == 0 && capable(clock) && sleeps(wanted))
         return timed_sleep(thread, clock, wanted, rest, "clock_nanosleep");
 
@@ -109,8 +110,9 @@ int coopdl_timed_clock_nanosleep(struct coopdl_thread *thread, clockid_t clock, 
     return error;
 }
 
-int coopdl_timed_usleep(struct coopdl_thread *thread, useconds_t us)
+int coopdl_timed_usleep(useconds_t us)
 {
+    struct coopdl_thread *thread = coopdl_self;
     int64_t left;
     if (us == 0)
         return PERFORM(thread, coopdl_real.usleep(0));
@@ -121,8 +123,9 @@ int coopdl_timed_usleep(struct coopdl_thread *thread, useconds_t us)
     return -1;
 }
 
-unsigned int coopdl_timed_sleep(struct coopdl_thread *thread, unsigned int seconds)
+unsigned int coopdl_timed_sleep(unsigned int seconds)
 {
+    struct coopdl_thread *thread = coopdl_self;
     int64_t left;
     if (seconds == 0)
         return 0;

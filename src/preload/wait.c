@@ -38,8 +38,16 @@ static int64_t next_wait(struct patience *patience, const struct coopdl_thread *
 
 static struct patience patience_ms(int timeout)
 {
-    return (struct patience){.wanted = timeout < 0 ? COOPDL_NEVER
-                                                   : timeout * COOPDL_MILLISECOND};
+    return (struct patience){.wanted = timeout < 0 ? COOPDL_NEVER : timeout * COOPDL_MILLISECOND};
+}
+
+/* Whether a timeout in ms ends before the deadline: the common case, kept short.  Such a call needs
+ * neither cap nor kick. */
+static inline bool ends_before(int timeout)
+{
+    int64_t word = coopdl_load(coopdl_self);
+    return !(word & WORD_FIRED) && timeout >= 0 &&
+           coopdl_clock() + timeout * COOPDL_MILLISECOND < word;
 }
 
 static int to_ms(int64_t ns)
@@ -71,13 +79,20 @@ static int to_ms(int64_t ns)
         coopdl_capped(thread);                                                                     \
     }
 
-int coopdl_timed_poll(struct coopdl_thread *thread, struct pollfd *fds, nfds_t n, int timeout)
+static int poll_capped(struct pollfd *fds, nfds_t n, int timeout)
 {
+    struct coopdl_thread *thread = coopdl_self;
     struct patience patience = patience_ms(timeout);
     if (timeout == 0)
         return PERFORM(thread, coopdl_real.poll(fds, n, 0));
     WAIT(thread, patience, coopdl_real.poll(fds, n, to_ms(ns)), coopdl_real.poll(fds, n, 0),
          coopdl_cut(thread, "poll"))
+}
+
+int coopdl_timed_poll(struct pollfd *fds, nfds_t n, int timeout)
+{
+    return ends_before(timeout) ? coopdl_real.poll(fds, n, timeout)
+                                : poll_capped(fds, n, timeout);
 }
 
 static int ppoll_ns(struct pollfd *fds, nfds_t n, int64_t ns, const sigset_t *mask)
@@ -93,9 +108,10 @@ static bool can_wait(const struct timespec *timeout)
                         timeout->tv_nsec < COOPDL_SECOND && (timeout->tv_sec || timeout->tv_nsec));
 }
 
-int coopdl_timed_ppoll(struct coopdl_thread *thread, struct pollfd *fds, nfds_t n,
-                       const struct timespec *timeout, const sigset_t *mask)
+int coopdl_timed_ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
+                       const sigset_t *mask)
 {
+    struct coopdl_thread *thread = coopdl_self;
     sigset_t open;
     if (!can_wait(timeout) || (mask && !coopdl_open_mask(mask, &open)))
         return PERFORM(thread, coopdl_real.ppoll(fds, n, timeout, mask));
@@ -103,7 +119,7 @@ int coopdl_timed_ppoll(struct coopdl_thread *thread, struct pollfd *fds, nfds_t 
         mask = &open;
     struct patience patience = {.wanted = timeout ? coopdl_ns(timeout) : COOPDL_NEVER};
     WAIT(thread, patience, ppoll_ns(fds, n, ns, mask), ppoll_ns(fds, n, 0, mask),
-         coopdl_cut(thread, "ppoll"))
+         coopdl_cut(thread, "ppoll"));
 }
 
 static int epoll_cut(struct coopdl_thread *thread, const char *call)
@@ -113,9 +129,9 @@ static int epoll_cut(struct coopdl_thread *thread, const char *call)
     return -1;
 }
 
-int coopdl_timed_epoll_wait(struct coopdl_thread *thread, int fd, struct epoll_event *events, int n,
-                            int timeout)
+static int epoll_wait_capped(int fd, struct epoll_event *events, int n, int timeout)
 {
+    struct coopdl_thread *thread = coopdl_self;
     struct patience patience = patience_ms(timeout);
     if (timeout == 0)
         return PERFORM(thread, coopdl_real.epoll_wait(fd, events, n, 0));
@@ -123,9 +139,16 @@ int coopdl_timed_epoll_wait(struct coopdl_thread *thread, int fd, struct epoll_e
          coopdl_real.epoll_wait(fd, events, n, 0), epoll_cut(thread, "epoll_wait"))
 }
 
-int coopdl_timed_epoll_pwait(struct coopdl_thread *thread, int fd, struct epoll_event *events,
-                             int n, int timeout, const sigset_t *mask)
+int coopdl_timed_epoll_wait(int fd, struct epoll_event *events, int n, int timeout)
 {
+    return ends_before(timeout) ? coopdl_real.epoll_wait(fd, events, n, timeout)
+                                : epoll_wait_capped(fd, events, n, timeout);
+}
+
+int coopdl_timed_epoll_pwait(int fd, struct epoll_event *events, int n, int timeout,
+                             const sigset_t *mask)
+{
+    struct coopdl_thread *thread = coopdl_self;
     sigset_t open;
     struct patience patience = patience_ms(timeout);
     if (timeout == 0 || (mask && !coopdl_open_mask(mask, &open)))
@@ -133,7 +156,7 @@ int coopdl_timed_epoll_pwait(struct coopdl_thread *thread, int fd, struct epoll_
     if (mask)
         mask = &open;
     WAIT(thread, patience, coopdl_real.epoll_pwait(fd, events, n, to_ms(ns), mask),
-         coopdl_real.epoll_pwait(fd, events, n, 0, mask), epoll_cut(thread, "epoll_pwait"))
+         coopdl_real.epoll_pwait(fd, events, n, 0, mask), epoll_cut(thread, "epoll_pwait"));
 }
 
 static int epoll_pwait2_ns(int fd, struct epoll_event *events, int n, int64_t ns,
@@ -143,9 +166,10 @@ static int epoll_pwait2_ns(int fd, struct epoll_event *events, int n, int64_t ns
     return coopdl_real.epoll_pwait2(fd, events, n, ns == COOPDL_NEVER ? NULL : &wait, mask);
 }
 
-int coopdl_timed_epoll_pwait2(struct coopdl_thread *thread, int fd, struct epoll_event *events,
-                              int n, const struct timespec *timeout, const sigset_t *mask)
+int coopdl_timed_epoll_pwait2(int fd, struct epoll_event *events, int n,
+                              const struct timespec *timeout, const sigset_t *mask)
 {
+    struct coopdl_thread *thread = coopdl_self;
     sigset_t open;
     if ((timeout && (!coopdl_readable_timespec(timeout) || !can_wait(timeout))) ||
         (mask && !coopdl_open_mask(mask, &open)))
@@ -154,7 +178,7 @@ int coopdl_timed_epoll_pwait2(struct coopdl_thread *thread, int fd, struct epoll
         mask = &open;
     struct patience patience = {.wanted = timeout ? coopdl_ns(timeout) : COOPDL_NEVER};
     WAIT(thread, patience, epoll_pwait2_ns(fd, events, n, ns, mask),
-         epoll_pwait2_ns(fd, events, n, 0, mask), epoll_cut(thread, "epoll_pwait2"))
+         epoll_pwait2_ns(fd, events, n, 0, mask), epoll_cut(thread, "epoll_pwait2"));
 }
 
 /* After expiry: what is ready now, without touching the caller's sets if nothing is. */
@@ -180,9 +204,9 @@ static int look_select(int n, fd_set *sets[3])
     return -1;
 }
 
-int coopdl_timed_select(struct coopdl_thread *thread, int n, fd_set *r, fd_set *w, fd_set *e,
-                        struct timeval *timeout)
+int coopdl_timed_select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *timeout)
 {
+    struct coopdl_thread *thread = coopdl_self;
     fd_set *sets[] = {r, w, e};
     bool waits = n >= 0 && (!timeout || (timeout->tv_sec >= 0 && timeout->tv_usec >= 0 &&
                                          (timeout->tv_sec || timeout->tv_usec)));
@@ -192,12 +216,13 @@ int coopdl_timed_select(struct coopdl_thread *thread, int n, fd_set *r, fd_set *
         int ready = PERFORM(thread, look_select(n, sets));
         return ready ? ready : coopdl_cut(thread, "select");
     }
-    return (int)coopdl_kicked(thread, coopdl_real.select(n, r, w, e, timeout), "select");
+    return (int)coopdl_kicked(coopdl_real.select(n, r, w, e, timeout), "select");
 }
 
-int coopdl_timed_pselect(struct coopdl_thread *thread, int n, fd_set *r, fd_set *w, fd_set *e,
-                         const struct timespec *timeout, const sigset_t *mask)
+int coopdl_timed_pselect(int n, fd_set *r, fd_set *w, fd_set *e, const struct timespec *timeout,
+                         const sigset_t *mask)
 {
+    struct coopdl_thread *thread = coopdl_self;
     fd_set *sets[] = {r, w, e};
     sigset_t open;
     if (n < 0 || !can_wait(timeout) || (mask && !coopdl_open_mask(mask, &open)))
@@ -207,5 +232,5 @@ int coopdl_timed_pselect(struct coopdl_thread *thread, int n, fd_set *r, fd_set 
         return ready ? ready : coopdl_cut(thread, "pselect");
     }
     int got = coopdl_real.pselect(n, r, w, e, timeout, mask ? &open : NULL);
-    return (int)coopdl_kicked(thread, got, "pselect");
+    return (int)coopdl_kicked(got, "pselect");
 }

@@ -53,7 +53,10 @@ void set_up(void)
     unsetenv("COOPDL_DEADLINE");
     unsetenv("COOPDL_GRACE");
     unsetenv("COOPDL_KILL_AFTER");
-    signal(SIGPIPE, SIG_DFL);
+    /* A runner in the background may have them ignored. */
+    static const int defaults[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE};
+    for (int i = 0; i < 5; i++)
+        signal(defaults[i], SIG_DFL);
 }
 
 static void end(struct process *process)

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define MS 1000000LL
+#define MS INT64_C(1000000)
 
 /* The tests' own clock: CLOCK_MONOTONIC in nanoseconds. */
 int64_t now(void);

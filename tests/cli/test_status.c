@@ -11,6 +11,7 @@
 
 #include <criterion/criterion.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -86,7 +87,8 @@ static void run_cases(const char *program)
         char shown[256] = "";
         for (int j = 0; cases[i].arguments[j]; j++) {
             argv[j + 1] = cases[i].arguments[j];
-            strcat(strcat(shown, " "), argv[j + 1]);
+            size_t length = strlen(shown);
+            snprintf(shown + length, sizeof(shown) - length, " %s", argv[j + 1]);
         }
         const struct process *process = run(argv);
         int status = process->status;

@@ -13,6 +13,7 @@
 
 #define ATTEMPTS 3
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): the type is libcurl's */
 static size_t discard(char *data, size_t size, size_t count, void *unused)
 {
     (void)data;

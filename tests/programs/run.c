@@ -69,7 +69,7 @@ static void expand_all(const char *const *command, const char *words[WORDS])
 
     for (; command[count]; count++) {
         words[count] = expand(command[count]);
-        cr_assert(words[count] && count < WORDS - 1, "word %d of %s", count, command[0]);
+        cr_assert(count < WORDS - 1 && words[count], "word %d of %s", count, command[0]);
     }
     words[count] = NULL;
     cr_assert(count > 0);

@@ -25,7 +25,7 @@
 #include <unistd.h>
 
 #define LIFE_SECONDS (10 * 60)
-#define DRIP_NANOSECONDS (100 * 1000 * 1000)
+#define DRIP_NANOSECONDS 100000000L
 #define CLIENTS 64
 
 static const char head[] = "HTTP/1.1 200 OK\r\n"

@@ -163,8 +163,8 @@ Test(budget, errno_policy)
 {
     static const struct {
         const char *policy, *expected;
-    } policies[] = {{"escalate", "[4, 110, 110]"}, {"eintr", "[4, 4, 4]"},
-                    {"etimedout", "[110, 110, 110]"}};
+    } policies[] = {
+        {"escalate", "[4, 110, 110]"}, {"eintr", "[4, 4, 4]"}, {"etimedout", "[110, 110, 110]"}};
     for (size_t i = 0; i < 3; i++) {
         char settings[100];
         snprintf(settings, sizeof(settings), "COOPDL_BUDGET=50ms COOPDL_ERRNO=%s",
@@ -206,8 +206,9 @@ Test(budget, another_signal)
 Test(budget, without_queued_signals)
 {
     /* No timer and no realtime signal is to be had: a thread and SIGURG do the work. */
-    struct outcome o = run("COOPDL_BUDGET=200ms", "bash -c 'ulimit -i 0; exec perl -e \""
-                                                  "pipe(R, W); sysread(R, \\$x, 1); print \\$!+0\"'");
+    struct outcome o =
+        run("COOPDL_BUDGET=200ms", "bash -c 'ulimit -i 0; exec perl -e \""
+                                   "pipe(R, W); sysread(R, \\$x, 1); print \\$!+0\"'");
     cr_expect_str_eq(o.output, "4", "%s", o.output);
     cr_expect(o.took >= 200 * MS && o.took < 200 * MS + LATEST, "%lld us",
               (long long)o.took / 1000);
@@ -216,8 +217,7 @@ Test(budget, without_queued_signals)
 Test(budget, calls_inside_libc_are_kicked_too)
 {
     /* fgets on a pipe in a thread that no wrapper has seen: EINTR, at the budget's end. */
-    struct outcome o = run("COOPDL_BUDGET=200ms COOPDL_GRACE=off",
-                           getenv("COOPDL_STDIO_READER"));
+    struct outcome o = run("COOPDL_BUDGET=200ms COOPDL_GRACE=off", getenv("COOPDL_STDIO_READER"));
     cr_expect(WIFEXITED(o.status) && WEXITSTATUS(o.status) == 0, "status %x: %s", o.status,
               o.output);
     cr_expect(o.took >= 200 * MS && o.took < 200 * MS + LATEST, "%lld us",
@@ -229,8 +229,8 @@ Test(budget, excluded_threads)
 {
     char command[1000];
     snprintf(command, sizeof(command), "%s excluded", getenv("COOPDL_STDIO_READER"));
-    struct outcome o = run("COOPDL_BUDGET=200ms COOPDL_GRACE=off COOPDL_EXCLUDE_THREADS=a,excluded",
-                           command);
+    struct outcome o =
+        run("COOPDL_BUDGET=200ms COOPDL_GRACE=off COOPDL_EXCLUDE_THREADS=a,excluded", command);
     cr_expect_str_eq(o.output, "main 4\n", "%s", o.output);
 }
 

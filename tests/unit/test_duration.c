@@ -37,6 +37,8 @@ static const struct {
     const char *text;
     int error;
 } bad[] = {
+    /* One to a line they would fill a screen. */
+    /* clang-format off */
     {"", EINVAL},          {" ", EINVAL},          {" 5", EINVAL},       {"5 ", EINVAL},
     {"5 s", EINVAL},       {"-5", EINVAL},         {"+5", EINVAL},       {"-0", EINVAL},
     {"s", EINVAL},         {".", EINVAL},          {".s", EINVAL},       {"5x", EINVAL},
@@ -50,6 +52,7 @@ static const struct {
     {"9223372037", ERANGE},                        {"106752d", ERANGE},
     {"99999999999999999999999999999999", ERANGE},  {"106751d24h", ERANGE},
     {"9223372036.8547758070001", ERANGE},          {"9223372036854775807ns1", EINVAL},
+    /* clang-format on */
 };
 
 Test(duration, good)

@@ -144,7 +144,8 @@ Test(fork, without_a_scope)
     cr_expect(status_of(child) == 0);
 }
 
-/* The clang analyzer and the man page warn of vfork for good reasons; programs use it. */
+/* The man page warns of vfork for good reasons; programs use it.
+ * NOLINTBEGIN(clang-analyzer-security.insecureAPI.vfork,clang-analyzer-unix.Vfork) */
 Test(fork, vfork_and_exec)
 {
     coopdl_scope scope;
@@ -168,3 +169,4 @@ Test(fork, vfork_and_exec)
     assert_on_time(deadline, "parent");
     cr_expect(coopdl_leave(&scope) == 1);
 }
+/* NOLINTEND(clang-analyzer-security.insecureAPI.vfork,clang-analyzer-unix.Vfork) */

@@ -10,7 +10,9 @@ Test(scope, none)
 {
     expect(coopdl_deadline() == COOPDL_NEVER);
     expect(coopdl_remaining() == COOPDL_NEVER);
+#ifndef __SANITIZE_ADDRESS__ /* its interceptors come first, and go on to ours */
     expect(coopdl_preloaded() == 1);
+#endif
     cr_expect_str_not_empty(coopdl_version());
 }
 
@@ -358,7 +360,7 @@ Test(scope, alarms_of_the_program_arrive)
     sigaction(SIGALRM, NULL, &seen);
     for (int number = 1; number < 32; number++)
         expect(sigismember(&seen.sa_mask, number) == (number != SIGKILL && number != SIGSTOP),
-                  "signal %d", number);
+               "signal %d", number);
     coopdl_enter(&scope, coopdl_after(3600 * COOPDL_SECOND));
     alarm(1);
     expect(read_errno(silent_pipe()) == EINTR);

@@ -105,9 +105,8 @@ static int ppoll_with(const struct timespec *timeout, bool masked)
     struct pollfd fds = pollfd();
     sigset_t all;
     sigfillset(&all);
-    return result(
-        AS(int (*)(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *, size_t))(
-            &fds, 1, timeout, masked ? &all : NULL, sizeof(fds)));
+    return result(AS(int (*)(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *,
+                             size_t))(&fds, 1, timeout, masked ? &all : NULL, sizeof(fds)));
 }
 
 static int call_ppoll(void)
@@ -139,10 +138,9 @@ static int pselect_with(bool masked)
     FD_ZERO(&set);
     FD_SET(f.reader, &set);
     sigfillset(&all);
-    int error =
-        result(AS(int (*)(int, fd_set *, fd_set *, fd_set *, const struct timespec *,
-                          const sigset_t *))(f.reader + 1, &set, NULL, NULL, &two_seconds,
-                                             masked ? &all : NULL));
+    int error = result(
+        AS(int (*)(int, fd_set *, fd_set *, fd_set *, const struct timespec *, const sigset_t *))(
+            f.reader + 1, &set, NULL, NULL, &two_seconds, masked ? &all : NULL));
     expect(FD_ISSET(f.reader, &set), "a select that failed has changed the sets");
     return error;
 }
@@ -202,8 +200,8 @@ static int call_recv_all(void)
 
 static int call_recv_chk(void)
 {
-    return result(AS(ssize_t(*)(int, void *, size_t, size_t, int))(f.socket, buffer, 1,
-                                                                   sizeof(buffer), 0));
+    return result(
+        AS(ssize_t(*)(int, void *, size_t, size_t, int))(f.socket, buffer, 1, sizeof(buffer), 0));
 }
 
 static int call_recvfrom(void)
@@ -247,7 +245,7 @@ static int call_accept(void)
 static int call_accept4(void)
 {
     return accepted(AS(int (*)(int, struct sockaddr *, socklen_t *, int))(f.listener, NULL, NULL,
-                                                                         SOCK_CLOEXEC));
+                                                                          SOCK_CLOEXEC));
 }
 
 /* A listener that is full never answers.  A fresh one does at once. */
@@ -289,8 +287,7 @@ static const struct timespec *nap(void)
 static int call_nanosleep(void)
 {
     struct timespec rest = {0};
-    int error = result(
-        AS(int (*)(const struct timespec *, struct timespec *))(nap(), &rest));
+    int error = result(AS(int (*)(const struct timespec *, struct timespec *))(nap(), &rest));
     expect(error != EINTR || rest.tv_sec || rest.tv_nsec, "the rest was not filled in");
     return error;
 }
@@ -467,7 +464,7 @@ Test(wrappers, own_timeouts_keep)
     int64_t until = coopdl_after(20 * MS);
     expect(poll(&fds, 1, 20) == 0);
     assert_on_time(until, "poll");
-    struct timespec wait = {.tv_nsec = 20 * 1000 * 1000};
+    struct timespec wait = {.tv_nsec = 20 * MS};
     until = coopdl_after(20 * MS);
     expect(ppoll(&fds, 1, &wait, NULL) == 0);
     assert_on_time(until, "ppoll");
@@ -528,8 +525,8 @@ Test(wrappers, the_rest_of_a_sleep)
     struct timespec wanted = {.tv_sec = 10}, rest;
     coopdl_enter(&scope, coopdl_after(50 * MS));
     expect(nanosleep(&wanted, &rest) == -1 && errno == EINTR);
-    expect(rest.tv_sec == 9 && rest.tv_nsec < 960 * 1000 * 1000 && rest.tv_nsec > 0,
-              "%ld.%09ld left", (long)rest.tv_sec, rest.tv_nsec);
+    expect(rest.tv_sec == 9 && rest.tv_nsec < 960 * MS && rest.tv_nsec > 0, "%ld.%09ld left",
+           (long)rest.tv_sec, rest.tv_nsec);
     coopdl_leave(&scope);
     coopdl_enter(&scope, coopdl_after(50 * MS));
     unsigned int left = sleep(10);
@@ -620,7 +617,7 @@ Test(wrappers, connections_that_do_not_wait)
     expect(connect(datagram, (struct sockaddr *)&f.address, sizeof(f.address)) == 0);
     expect(connect(stream, (struct sockaddr *)&f.address, sizeof(f.address)) == 0);
     expect(connect(stream, (struct sockaddr *)&f.address, sizeof(f.address)) == -1 &&
-              errno == EISCONN);
+           errno == EISCONN);
     int accepted_fd = accept(f.listener, NULL, NULL);
     expect(accepted_fd >= 0);
     expect(scope.cuts == 0);

@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Everything that looks at the source without running it: see --help.
+# shellcheck disable=SC2317 # the functions that `step` calls look unreachable
+set -uo pipefail
+exec </dev/null
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+
+failed=() # the steps that failed
+
+usage() {
+  cat <<'END_OF_USAGE'
+usage: scripts/lint.sh [--help]
+
+Installs what is needed (scripts/setup.sh), builds with gcc into build/ and with
+clang into build-clang/, warnings being errors, and looks at the source:
+
+  clang-format   the layout is that of .clang-format (calls.def and the other
+                 tables of macros have their own)
+  clang-tidy     the checks of .clang-tidy
+  cppcheck       warnings, performance, portability
+  shellcheck     the scripts
+
+It changes no source.  The last line says whether all was clean.
+
+Exit status: 0 when it was, 1 when something was found or could not be run, 125
+for an argument that is not understood.
+END_OF_USAGE
+}
+
+# A step is a function or a command that says by its status how it went.
+step() {
+  local name=$1
+  shift
+  printf '\n-- %s\n' "$name"
+  "$@" || failed+=("$name")
+}
+
+build() {
+  local directory=$1
+  if [[ -e $directory/build.ninja ]]; then
+    meson configure "$directory" -Dwerror=true
+  else
+    CC=$2 CXX=$3 meson setup "$directory" --werror
+  fi && ninja -C "$directory"
+}
+
+source_files() {
+  find include src tests -name '*.c' -o -name '*.h' -o -name '*.cpp'
+}
+
+layout() {
+  source_files | xargs clang-format --dry-run -Werror
+}
+
+# A file to a process: some checks of this version see ghosts from the file before.
+tidy() {
+  source_files | grep -v '\.h$' |
+    xargs -P "$(nproc)" -n 1 clang-tidy --quiet -p build-clang 2> >(grep -v ' generated\.$' >&2)
+}
+
+# Of the architectures in an #if it sees the one that it is told of; Criterion's
+# macros make functions.
+defects() {
+  cppcheck --project=build/compile_commands.json -j "$(nproc)" --quiet --error-exitcode=1 \
+    --enable=warning,performance,portability --inline-suppr --std=c11 \
+    "-D__$(uname -m)__" '-DTestSuite(...)=' '-DTest(suite,name,...)=void suite##_##name(void)'
+}
+
+scripts() {
+  find scripts tests -name '*.sh' -exec shellcheck .ci/run {} +
+}
+
+for argument; do
+  if [[ $argument != --help ]]; then
+    echo "lint: unknown argument '$argument'; the only one is --help" >&2
+    exit 125
+  fi
+  usage
+  exit
+done
+
+step 'set-up' scripts/setup.sh
+(( ${#failed[@]} )) || step 'build with gcc' build build gcc g++
+(( ${#failed[@]} )) || step 'build with clang' build build-clang clang clang++
+if (( ${#failed[@]} == 0 )); then
+  step 'clang-format' layout
+  step 'clang-tidy' tidy
+  step 'cppcheck' defects
+  step 'shellcheck' scripts
+fi
+
+if (( ${#failed[@]} )); then
+  printf -v reasons ', %s' "${failed[@]}"
+  printf '\nlint: FAILED: %s\n' "${reasons#, }"
+  exit 1
+fi
+printf '\nlint: all clean\n'
