@@ -40,7 +40,7 @@
 enum { STACK_SIZE = 256 * 1024 };
 
 atomic_bool coopdl_scheduler_running;
-_Atomic int64_t coopdl_scheduler_wake = WORD_NEVER;
+_Atomic int64_t coopdl_scheduler_wake = TIME_NEVER;
 
 static pthread_mutex_t starting = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic uint32_t alarm_count;
@@ -51,7 +51,7 @@ static void sleep_until(int64_t when, uint32_t seen)
 {
     struct timespec until = coopdl_timespec(when);
     coopdl_sys(SYS_futex, &alarm_count, FUTEX_WAIT_BITSET_PRIVATE, seen,
-               when == WORD_NEVER ? NULL : &until, 0, FUTEX_BITSET_MATCH_ANY);
+               when == TIME_NEVER ? NULL : &until, 0, FUTEX_BITSET_MATCH_ANY);
 }
 
 static void *schedule(void *unused)
@@ -62,7 +62,7 @@ static void *schedule(void *unused)
     coopdl_sys(SYS_prctl, PR_SET_TIMERSLACK, 1);
     for (;;) {
         uint32_t seen = atomic_load(&alarm_count);
-        atomic_store(&coopdl_scheduler_wake, WORD_NEVER);
+        atomic_store(&coopdl_scheduler_wake, TIME_NEVER);
         int64_t next = coopdl_tick(true);
         atomic_store(&coopdl_scheduler_wake, next);
         atomic_fetch_add(&rounds, 1);
@@ -129,6 +129,6 @@ void coopdl_scheduler_forked(void)
 {
     starting = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     atomic_store(&coopdl_scheduler_running, false);
-    atomic_store(&coopdl_scheduler_wake, WORD_NEVER);
+    atomic_store(&coopdl_scheduler_wake, TIME_NEVER);
     atomic_store(&scheduler_tid, 0);
 }

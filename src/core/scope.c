@@ -43,7 +43,7 @@ static int fail(int error)
  * again, only where nothing undelivered is left to wait for. */
 static int64_t ruling(const struct coopdl_thread *thread)
 {
-    int64_t live = WORD_NEVER, delivered = WORD_NEVER;
+    int64_t live = TIME_NEVER, delivered = TIME_NEVER;
     const coopdl_scope *scope = top_of(thread);
     for (; scope && !(scope->flags & SCOPE_SHIELD); scope = scope->outer) {
         int64_t *earliest = scope->flags & SCOPE_DELIVERED ? &delivered : &live;
@@ -55,9 +55,10 @@ static int64_t ruling(const struct coopdl_thread *thread)
         if (thread->base < *earliest)
             *earliest = thread->base;
     }
-    if (live == WORD_NEVER && delivered != WORD_NEVER)
-        return delivered | WORD_FIRED | WORD_PEACE;
-    return live;
+    if (live != TIME_NEVER)
+        return live;
+    return delivered == TIME_NEVER ? WORD_NEVER
+                                   : delivered | WORD_UNARMED | WORD_FIRED | WORD_PEACE;
 }
 
 /* The second step.  Returns the word as it was. */
@@ -219,7 +220,7 @@ coopdl_scope *coopdl_owner(const struct coopdl_thread *thread, int64_t now)
 
 int64_t coopdl_next_deadline(const struct coopdl_thread *thread, int64_t now)
 {
-    int64_t next = WORD_NEVER;
+    int64_t next = TIME_NEVER;
     const coopdl_scope *scope = atomic_load(&thread->top);
     for (; scope && !(scope->flags & SCOPE_SHIELD); scope = scope->outer)
         if (scope->deadline > now && scope->deadline < next)
@@ -230,12 +231,12 @@ int64_t coopdl_next_deadline(const struct coopdl_thread *thread, int64_t now)
 void coopdl_fire_self(struct coopdl_thread *thread)
 {
     int64_t word = coopdl_load(thread);
-    if (word & WORD_FIRED)
+    if (word < 0)
         return;
     atomic_store(&thread->visit, 0);
     atomic_store(&thread->backoff, COOPDL_FIRST_BACKOFF);
-    while (!(word & WORD_FIRED))
-        if (atomic_compare_exchange_weak(&thread->word, &word, word | WORD_FIRED))
+    while (word >= 0)
+        if (atomic_compare_exchange_weak(&thread->word, &word, word | WORD_UNARMED | WORD_FIRED))
             break;
 }
 
@@ -243,5 +244,5 @@ void coopdl_abandon(struct coopdl_thread *thread)
 {
     conceal(thread);
     atomic_store(&thread->top, NULL);
-    thread->base = WORD_NEVER;
+    thread->base = TIME_NEVER;
 }

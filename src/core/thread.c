@@ -87,7 +87,7 @@ static void reset(struct coopdl_thread *thread)
     atomic_store(&thread->word, WORD_NEVER);
     atomic_store(&thread->kick, 0);
     atomic_store(&thread->top, NULL);
-    thread->base = WORD_NEVER;
+    thread->base = TIME_NEVER;
     thread->base_cuts = 0;
     thread->base_delivered = false;
 }

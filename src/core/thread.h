@@ -11,6 +11,9 @@
  *     deadline|FIRED|PEACE   expired, but a runtime's exception is at work:
  *                            nothing is cut, the hook is asked again
  *
+ * All but the armed ones are negative, so that one comparison with a time sorts
+ * out whether it lies before an armed deadline.
+ *
  * Since the deadline is part of the word, whoever fires with a compare and
  * exchange fires the deadline that he looked at: that the word went to another
  * value and came back in between does no harm, since equal words are equal
@@ -42,7 +45,11 @@
 #define WORD_FIRED 1
 #define WORD_PEACE 2
 #define WORD_FLAGS 7
-#define WORD_NEVER (INT64_MAX & ~(int64_t)WORD_FLAGS)
+#define WORD_UNARMED INT64_MIN
+
+/* The latest time that a word can hold stands for `never`. */
+#define TIME_NEVER (INT64_MAX & ~(int64_t)WORD_FLAGS)
+#define WORD_NEVER (TIME_NEVER | WORD_UNARMED)
 
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
@@ -59,7 +66,7 @@ struct coopdl_thread {
 
     coopdl_scope *_Atomic top;
 
-    /* The budget as this thread's outermost scope: WORD_NEVER where there is none. */
+    /* The budget as this thread's outermost scope: TIME_NEVER where there is none. */
     int64_t base;
     uint32_t base_cuts;
     bool base_delivered;
@@ -75,17 +82,17 @@ extern bool coopdl_budgeted __attribute__((visibility("hidden")));
 /* Bit set in a scope's flags. */
 enum { SCOPE_SHIELD = 1, SCOPE_DELIVERED = 2 };
 
-/* The deadline as the word holds it: rounded up, never down; what has passed for ever is 0. */
+/* A deadline as the word holds it: rounded up, never down; what has passed for ever is 0. */
 static inline int64_t coopdl_word(int64_t deadline)
 {
-    return deadline >= WORD_NEVER ? WORD_NEVER
+    return deadline >= TIME_NEVER ? TIME_NEVER
            : deadline <= 0        ? 0
                                   : (deadline + WORD_FLAGS) & ~(int64_t)WORD_FLAGS;
 }
 
 static inline int64_t coopdl_word_deadline(int64_t word)
 {
-    return word & ~(int64_t)WORD_FLAGS;
+    return word & TIME_NEVER;
 }
 
 static inline int64_t coopdl_load(const struct coopdl_thread *thread)

@@ -77,9 +77,9 @@ static bool due(struct coopdl_thread *thread, int64_t now, bool asking)
     int64_t word = atomic_load(&thread->word);
     if (word & WORD_FIRED)
         return atomic_load(&thread->visit) <= now;
-    if (word > now)
+    if (word < 0 || word > now)
         return false;
-    int64_t fired = word | WORD_FIRED | (asking && coopdl_hooked() ? WORD_PEACE : 0);
+    int64_t fired = word | WORD_UNARMED | WORD_FIRED | (asking && coopdl_hooked() ? WORD_PEACE : 0);
     if (!atomic_compare_exchange_strong(&thread->word, &word, fired))
         return false;
     atomic_store(&thread->backoff, FIRST_BACKOFF);
@@ -109,17 +109,23 @@ static void visit(struct coopdl_thread *thread, int64_t now, bool asking)
         coopdl_kick_send(thread);
 }
 
+/* When there is something to do about a thread that has this word. */
+static int64_t due_time(const struct coopdl_thread *thread, int64_t word)
+{
+    return word & WORD_FIRED ? atomic_load(&thread->visit) : coopdl_word_deadline(word);
+}
+
 int64_t coopdl_tick(bool asking)
 {
     int64_t now = coopdl_clock();
     int64_t next = coopdl_budget_tick(now);
     for (struct coopdl_thread *t = coopdl_next_thread(NULL); t; t = coopdl_next_thread(t)) {
         int64_t word = atomic_load(&t->word);
-        int64_t when = word & WORD_FIRED ? atomic_load(&t->visit) : word;
+        int64_t when = due_time(t, word);
         if (when <= now) {
             visit(t, now, asking);
             word = atomic_load(&t->word);
-            when = word & WORD_FIRED ? atomic_load(&t->visit) : word;
+            when = due_time(t, word);
             if (when <= now) /* its kick is held by another, who will not be long */
                 when = now + RETRY;
         }

@@ -32,7 +32,7 @@ static void set(int64_t when)
     int id = atomic_load(&timer_id);
     /* 0 would stop the timer. */
     struct itimerspec setting = {.it_value = coopdl_timespec(when > 0 ? when : 1)};
-    if (when == WORD_NEVER)
+    if (when == TIME_NEVER)
         setting.it_value = (struct timespec){0};
     if (id >= 0)
         coopdl_sys(SYS_timer_settime, id, TIMER_ABSTIME, &setting, 0);
@@ -65,7 +65,7 @@ void coopdl_timer_follow(void)
     struct timespec now = {0};
     siginfo_t info;
     coopdl_sys(SYS_rt_sigprocmask, SIG_BLOCK, &kick, &mask, COOPDL_SIGSET_SIZE);
-    set(WORD_NEVER);
+    set(TIME_NEVER);
     if (coopdl_sys(SYS_rt_sigtimedwait, &kick, &info, &now, COOPDL_SIGSET_SIZE) > 0 &&
         info.si_code != SI_TIMER) /* a kick, or the program's: put it back */
         coopdl_sys(SYS_rt_tgsigqueueinfo, coopdl_sys(SYS_getpid), coopdl_sys(SYS_gettid),

@@ -62,7 +62,8 @@ ssize_t coopdl_failed(const char *call)
 
 void coopdl_capped(struct coopdl_thread *thread)
 {
-    if (coopdl_load(thread) <= coopdl_clock())
+    int64_t word = coopdl_load(thread);
+    if (word >= 0 && word <= coopdl_clock())
         coopdl_fire_self(thread);
 }
 

@@ -50,7 +50,7 @@ static inline ssize_t coopdl_kicked(ssize_t result, const char *call)
 static inline int64_t coopdl_cap(const struct coopdl_thread *thread, int64_t now)
 {
     int64_t word = coopdl_load(thread);
-    if (word & WORD_FIRED || word == WORD_NEVER)
+    if (word < 0)
         return COOPDL_NEVER;
     return (word > now ? word - now : 0) + COOPDL_MILLISECOND;
 }

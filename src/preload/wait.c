@@ -42,12 +42,11 @@ static struct patience patience_ms(int timeout)
 }
 
 /* Whether a timeout in ms ends before the deadline: the common case, kept short.  Such a call needs
- * neither cap nor kick. */
+ * neither cap nor kick.  One that is negative, and so none, counts as 49 days: behind a later
+ * deadline than that the kick is enough. */
 static inline bool ends_before(int timeout)
 {
-    int64_t word = coopdl_load(coopdl_self);
-    return !(word & WORD_FIRED) && timeout >= 0 &&
-           coopdl_clock() + timeout * COOPDL_MILLISECOND < word;
+    return coopdl_clock() + (unsigned int)timeout * COOPDL_MILLISECOND < coopdl_load(coopdl_self);
 }
 
 static int to_ms(int64_t ns)
@@ -79,7 +78,7 @@ static int to_ms(int64_t ns)
         coopdl_capped(thread);                                                                     \
     }
 
-static int poll_capped(struct pollfd *fds, nfds_t n, int timeout)
+__attribute__((noinline)) static int poll_capped(struct pollfd *fds, nfds_t n, int timeout)
 {
     struct coopdl_thread *thread = coopdl_self;
     struct patience patience = patience_ms(timeout);
@@ -129,7 +128,8 @@ static int epoll_cut(struct coopdl_thread *thread, const char *call)
     return -1;
 }
 
-static int epoll_wait_capped(int fd, struct epoll_event *events, int n, int timeout)
+__attribute__((noinline)) static int epoll_wait_capped(int fd, struct epoll_event *events, int n,
+                                                        int timeout)
 {
     struct coopdl_thread *thread = coopdl_self;
     struct patience patience = patience_ms(timeout);

@@ -6,6 +6,9 @@
 #
 # meson.build sets SOURCE, BUILD, MESON, CC, CXX, VERSION and the directories of
 # the installation.  The report is TAP.
+#
+# shellcheck disable=SC2317 # the functions that `check` calls look unreachable
+# shellcheck disable=SC2153 # LIBDIR looks like libdir misspelt
 set -uo pipefail
 shopt -s inherit_errexit
 
@@ -16,9 +19,10 @@ root=$files/root
 libdir=$root$LIBDIR
 number=0 bad=0
 
+# Ends the test that is running: `check` has given it a shell of its own.
 fail() {
-  printf '# %s\n' "$@"
-  return 1
+  printf '%s\n' "$@"
+  exit 1
 }
 
 # check NAME COMMAND...: one test; COMMAND says by its status how it went.
@@ -28,7 +32,7 @@ check() {
   output=$("$@" 2>&1) || verdict='not ok' bad=1
   number=$((number + 1))
   echo "$verdict $number - $name"
-  [[ $verdict == ok || -z $output ]] || sed 's/^\(# \)\?/# /' <<<"$output"
+  [[ $verdict == ok ]] || printf '%s\n' "$output" | sed 's/^/# /'
 }
 
 # run COMMAND...: sets `status`, `took` (ms) and `output`.
@@ -151,6 +155,7 @@ devenv() {
 read -ra cc <<<"$CC"
 read -ra cxx <<<"$CXX"
 mkfifo "$files/fifo"
+# shellcheck disable=SC2016 # these are no command substitutions
 sed -n '/^```c$/,/^```$/ { /^```/!p }' "$SOURCE/README.md" >"$files/example.c"
 
 check 'meson install --destdir' install_all
