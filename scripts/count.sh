@@ -48,8 +48,8 @@ instructions() {
 # per_round SETTINGS WHAT [scope|thread]: instructions of one round, rounded to the nearest
 per_round() {
   local few many
-  few=$(instructions "$1" "$2" 1000 ${3-})
-  many=$(instructions "$1" "$2" 11000 ${3-})
+  few=$(instructions "$1" "$2" 1000 ${3+"$3"})
+  many=$(instructions "$1" "$2" 11000 ${3+"$3"})
   echo $(((many - few + 5000) / 10000))
 }
 
@@ -94,11 +94,12 @@ for call in read poll; do
   # What 1,000 rounds make more than none, against the same without the library.
   plain=$(($(system_calls '' $call 1000) - $(system_calls '' $call 0)))
   for how in none scope budget; do
-    settings=$preload argument=
-    [[ $how != budget ]] || settings=$budget
+    variables=$preload argument=
+    [[ $how != budget ]] || variables=$budget
     [[ $how != scope ]] || argument=scope
-    calls=$(($(system_calls "$settings" $call 1000 $argument) - $(system_calls "$settings" $call 0 $argument)))
-    check "system calls added to 1000 of $call, $how" $((calls - plain)) 0
+    many=$(system_calls "$variables" $call 1000 $argument)
+    few=$(system_calls "$variables" $call 0 $argument)
+    check "system calls added to 1000 of $call, $how" $((many - few - plain)) 0
   done
 done
 calls=$(($(system_calls "$preload" enter 10000000) - $(system_calls "$preload" enter 1)))

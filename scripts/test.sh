@@ -14,8 +14,8 @@ usage() {
 usage: scripts/test.sh [--help]
 
 Installs what is needed (scripts/setup.sh), builds into build/ with warnings as
-errors, and runs every test.  It needs no terminal and may be started from any
-directory.
+errors, runs every test, and looks at the source (scripts/lint.sh).  It needs no
+terminal and may be started from any directory.
 
 The last two lines are 'N passed, N failed, N skipped', which counts single
 tests rather than test programs, and one that says whether all went well.
@@ -42,11 +42,23 @@ build() {
   fi && ninja -C build
 }
 
+# run_tests DIRECTORY [ARGUMENT...]: the last are meson's
 run_tests() {
-  local log=build/meson-logs/testlog
+  local directory=$1 log=$1/meson-logs/testlog
+  shift
   rm -f "$log".*
   logs+=("$log")
-  meson test -C build --no-rebuild --print-errorlogs
+  meson test -C "$directory" --no-rebuild --print-errorlogs "$@"
+}
+
+# sanitized SANITIZERS SUITE...: what can run under them.  A sanitized library
+# cannot be preloaded into plain programs, and Criterion cannot have the memory
+# that it wants under ThreadSanitizer: there the soak runs alone.
+sanitized() {
+  local directory=build-${1%%,*}
+  [[ -e $directory/build.ninja ]] ||
+    meson setup "$directory" --werror -Db_sanitize="$1" -Db_lundef=false || return
+  ninja -C "$directory" && run_tests "$directory" "${@:2}"
 }
 
 # meson's junit file has the single tests.  But it does not say that a program
@@ -121,5 +133,11 @@ done
 
 step 'set-up' scripts/setup.sh
 (( ${#failed[@]} )) || step 'build' build
-(( ${#failed[@]} )) || step 'tests' run_tests
+if (( ${#failed[@]} == 0 )); then
+  step 'tests' run_tests build
+  step 'AddressSanitizer and UndefinedBehaviorSanitizer' \
+    sanitized address,undefined --suite unit --suite soak
+  step 'ThreadSanitizer' sanitized thread --suite soak
+  step 'lint' scripts/lint.sh
+fi
 finish

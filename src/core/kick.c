@@ -95,7 +95,8 @@ static void pass_on(int number, siginfo_t *info, void *context)
 
 /* Not instrumented: ThreadSanitizer's runtime cannot be entered from a handler that may have
  * interrupted it. */
-__attribute__((no_sanitize("thread"))) static void on_kick(int number, siginfo_t *info, void *context)
+__attribute__((no_sanitize("thread"))) static void on_kick(int number, siginfo_t *info,
+                                                           void *context)
 {
     int saved = errno;
     struct coopdl_thread *thread = coopdl_self;
@@ -128,9 +129,8 @@ void coopdl_kick_install(void)
     if (atomic_load(&coopdl_kick_signal) || atomic_exchange(&installing, 1))
         return;
     int number = coopdl_policy.signal;
-    struct kernel_sigaction action = {.action = on_kick,
-                                      .flags = SA_SIGINFO | SA_ONSTACK | RESTORER_FLAG,
-                                      .restorer = RESTORER};
+    struct kernel_sigaction action = {
+        .action = on_kick, .flags = SA_SIGINFO | SA_ONSTACK | RESTORER_FLAG, .restorer = RESTORER};
     struct kernel_sigaction old = {.handler = NULL};
     coopdl_sys(SYS_rt_sigaction, number, 0, &old, COOPDL_SIGSET_SIZE);
     keep_chained(&old);

@@ -90,8 +90,7 @@ __attribute__((noinline)) static int poll_capped(struct pollfd *fds, nfds_t n, i
 
 int coopdl_timed_poll(struct pollfd *fds, nfds_t n, int timeout)
 {
-    return ends_before(timeout) ? coopdl_real.poll(fds, n, timeout)
-                                : poll_capped(fds, n, timeout);
+    return ends_before(timeout) ? coopdl_real.poll(fds, n, timeout) : poll_capped(fds, n, timeout);
 }
 
 static int ppoll_ns(struct pollfd *fds, nfds_t n, int64_t ns, const sigset_t *mask)
@@ -129,7 +128,7 @@ static int epoll_cut(struct coopdl_thread *thread, const char *call)
 }
 
 __attribute__((noinline)) static int epoll_wait_capped(int fd, struct epoll_event *events, int n,
-                                                        int timeout)
+                                                       int timeout)
 {
     struct coopdl_thread *thread = coopdl_self;
     struct patience patience = patience_ms(timeout);

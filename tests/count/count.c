@@ -112,8 +112,8 @@ int main(int count, char **arguments)
     clock_gettime(CLOCK_MONOTONIC, &begun);
     int result = run(arguments[1], atol(arguments[2]));
     clock_gettime(CLOCK_MONOTONIC, &ended);
-    printf("%.2f\n", ((double)(ended.tv_sec - begun.tv_sec) * 1e9 +
-                      (double)(ended.tv_nsec - begun.tv_nsec)) /
-                         (double)atol(arguments[2]));
+    printf("%.2f\n",
+           ((double)(ended.tv_sec - begun.tv_sec) * 1e9 + (double)(ended.tv_nsec - begun.tv_nsec)) /
+               (double)atol(arguments[2]));
     return result;
 }

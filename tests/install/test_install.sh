@@ -89,11 +89,13 @@ exports_the_table_without_version() {
   (($(interposed | wc -l) > 40)) || fail 'calls.def was not understood'
 }
 
+declared() {
+  sed -n 's/^[a-z].*[ *]\(coopdl_[a-z_]*\)(.*/\1@@COOPDL_1/p' "$root$INCLUDEDIR/coopdl.h" | sort
+}
+
 exports_the_header_with_version() {
   local differences
-  differences=$(diff \
-    <(sed -n 's/^[a-z].*[ *]\(coopdl_[a-z_]*\)(.*/\1@@COOPDL_1/p' "$root$INCLUDEDIR/coopdl.h" | sort) \
-    <(exported | grep '^coopdl_' | sort)) ||
+  differences=$(diff <(declared) <(exported | grep '^coopdl_' | sort)) ||
     fail '< in coopdl.h only, > exported only:' "$differences"
 }
 

@@ -143,9 +143,10 @@ static void exchange(struct worker *worker)
         worker->counts.wrong++;
 }
 
-static void act(struct worker *worker)
+/* `deadline` is what must rule here, by the test's own reckoning. */
+static void act(struct worker *worker, int64_t deadline)
 {
-    int64_t deadline = coopdl_deadline(), begun = coopdl_now();
+    int64_t begun = coopdl_now();
     switch (next_random(worker, 4)) {
     case 0:
         exchange(worker);
@@ -160,24 +161,38 @@ static void act(struct worker *worker)
     }
 }
 
-static void nest(struct worker *worker, int depth)
+static int64_t soon(struct worker *worker)
+{
+    return coopdl_now() + (int64_t)next_random(worker, 3000) * COOPDL_MICROSECOND;
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static void nest(struct worker *worker, int depth, int64_t outer)
 {
     coopdl_scope scope;
     bool shield = depth > 0 && next_random(worker, 8) == 0;
+    int64_t deadline = shield ? COOPDL_NEVER : soon(worker);
+    int64_t ruling = shield ? COOPDL_NEVER : earlier(deadline, outer);
     if (shield) {
         coopdl_shield(&scope);
         worker->counts.shields++;
     } else {
-        coopdl_enter(&scope, coopdl_after((int64_t)next_random(worker, 3000) * 1000));
+        coopdl_enter(&scope, deadline);
     }
-    act(worker);
+    act(worker, ruling);
     if (depth + 1 < DEEPEST && next_random(worker, 2))
-        nest(worker, depth + 1);
+        nest(worker, depth + 1, ruling);
     if (!shield && next_random(worker, 8) == 0) {
-        coopdl_move(&scope, coopdl_after((int64_t)next_random(worker, 3000) * 1000));
+        deadline = soon(worker);
+        ruling = earlier(deadline, outer);
+        coopdl_move(&scope, deadline);
         worker->counts.moves++;
     }
-    act(worker);
+    act(worker, ruling);
     int left = coopdl_leave(&scope);
     if (left < 0)
         worker->counts.wrong++;
@@ -204,7 +219,7 @@ static void *work(void *argument)
 {
     struct worker *worker = argument;
     while (!atomic_load(&stop)) {
-        nest(worker, 0);
+        nest(worker, 0, COOPDL_NEVER);
         check_stray(worker);
         worker->counts.rounds++;
     }
