@@ -46,16 +46,16 @@ extern "C" {
 
 /*
  * One entry on a thread's stack of deadlines.  The caller owns the memory, on
- * its stack or in an object of its own, and must neither free nor move it
- * between entering and leaving.  It needs no initialising.  The fields are the
- * library's.
+ * its stack or in an object of its own, and does not move it between entering
+ * and leaving.  It needs no initialising.  The fields are the library's.
+ * A scope that is not left (a longjmp past it, a thread that ends inside it)
+ * goes with the next outer one that is, or with the thread; until then its
+ * deadline stands.
  */
 typedef struct coopdl_scope {
-    struct coopdl_scope *outer;
     struct coopdl_thread *thread;
-    int64_t deadline;
-    uint32_t cuts;
-    uint32_t flags;
+    uint64_t place;
+    uint64_t reserved[2];
 } coopdl_scope;
 
 /*
@@ -100,8 +100,7 @@ int coopdl_duration(const char *text, int64_t *nanoseconds);
 int coopdl_enter(coopdl_scope *scope, int64_t deadline);
 
 /*
- * Leaves a scope, and with it any inner one that was not left (a longjmp past
- * it).  When it returns, nothing that this scope caused can reach the thread
+ * Leaves a scope, and with it any inner one that was not left.  When it returns, nothing that this scope caused can reach the thread
  * any more: no EINTR lands after it.  That may take it some microseconds when
  * the deadline has just passed.  If a hook is running for this thread at that
  * moment, it waits for the hook to return: a runtime releases its own lock
@@ -154,6 +153,15 @@ int64_t coopdl_deadline(void);
  * Threads: any.  Async-signal-safe: yes.  Errors: none.
  */
 int64_t coopdl_remaining(void);
+
+/*
+ * Takes the calling process out of its budget: nothing of it is cut or
+ * signalled for that reason any more, but its children inherit the budget as
+ * before.  For a supervisor that ends others when their time has come.
+ * Threads: to be called while the process has one thread.  Async-signal-safe:
+ * no.  Errors: none.
+ */
+void coopdl_outlive(void);
 
 /*
  * Whether libc's blocking calls in this process go through this library, as

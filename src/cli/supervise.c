@@ -235,6 +235,10 @@ static int conclude(int status, const struct watch *watch)
 
 int supervise(char **command, const struct plan *plan)
 {
+    /* An outer budget is in our plan already.  It must neither cut our waiting nor signal us: the
+     * program would lose whoever ends it. */
+    coopdl_outlive();
+
     struct watch watch = {.plan = plan, .name = command[0], .due = plan->deadline};
     struct inherited inherited;
 
@@ -249,9 +253,5 @@ int supervise(char **command, const struct plan *plan)
     if (watch.child == 0)
         run(command, plan, &inherited);
 
-    /* An outer deadline is in ours already; it must not cut the waiting.  If this fails, the loop
-     * turns in vain at times. */
-    coopdl_scope shield;
-    coopdl_shield(&shield);
     return conclude(await_end(&watch), &watch);
 }

@@ -4,7 +4,7 @@
  *
  * From the command's name to a file (PATH), from a script to its interpreter,
  * from there to the ELF header.  What must hold: looking never fails and never
- * waits (the name may be a FIFO's).
+ * waits; what cannot be looked at is exec's to complain about.
  */
 #include "target.h"
 
@@ -24,6 +24,7 @@
 /* As many as the kernel follows. */
 enum { SCRIPT_LEVELS = 5, SCRIPT_LINE = 256 };
 
+/* Only a file: execvp goes past a directory of that name, and a FIFO would keep us waiting. */
 static bool is_program(const char *path)
 {
     struct stat file;
@@ -168,7 +169,7 @@ const char *preload_obstacle(const char *command, char program[PATH_MAX])
     if (!find(command, program))
         return NULL;
     for (int level = 0; level <= SCRIPT_LEVELS; level++) {
-        int fd = open(program, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        int fd = open(program, O_RDONLY | O_CLOEXEC);
         if (fd < 0)
             return NULL;
         char line[SCRIPT_LINE + 1];

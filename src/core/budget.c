@@ -72,10 +72,9 @@ void coopdl_budget_join(struct coopdl_thread *thread)
 {
     if (coopdl_policy.deadline == COOPDL_NEVER || excluded(atomic_load(&thread->tid)))
         return;
-    thread->base = coopdl_word(coopdl_policy.deadline);
-    atomic_store(&thread->word, thread->base);
+    coopdl_found(thread, coopdl_policy.deadline);
     /* The budget's end may have looked at the records before this one was there. */
-    if (thread->base <= coopdl_clock())
+    if (coopdl_policy.deadline <= coopdl_clock())
         coopdl_fire_self(thread);
 }
 
@@ -163,6 +162,14 @@ int64_t coopdl_budget_tick(int64_t now)
 void coopdl_budget_forked(void)
 {
     atomic_store(&step, RUNNING);
+}
+
+void coopdl_outlive(void)
+{
+    coopdl_policy.deadline = COOPDL_NEVER; /* with it the ladder has no next step */
+    coopdl_budgeted = false;
+    if (coopdl_self)
+        coopdl_unfound(coopdl_self);
 }
 
 /* After the wrappers' own constructor, before those of the program. */

@@ -11,8 +11,8 @@
  *
  * Interleavings.
  * - A signal handler enters and leaves between the two steps: it puts the list
- *   back as it found it and computes the word from it; the second step is then
- *   repeated with the same result.
+ *   back as it found it (but see add) and computes the word from it; the second
+ *   step is then repeated with the same result.
  * - The scheduler fires the old word before the second step: the exchange in
  *   publish shows FIRED, and the thread waits until that kick has been taken,
  *   so that no EINTR lands after leaving.  After the second step its compare
@@ -26,12 +26,11 @@
 #include "core/scheduler.h"
 #include "core/tick.h"
 
-#include <errno.h>
+#include "core/sys.h"
 
-static coopdl_scope *top_of(const struct coopdl_thread *thread)
-{
-    return atomic_load_explicit(&thread->top, memory_order_relaxed);
-}
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
 
 static int fail(int error)
 {
@@ -39,21 +38,17 @@ static int fail(int error)
     return -1;
 }
 
-/* The word that the list comes to.  A delivered deadline stands in it, for the hook to be asked
+/* The word that the entries come to.  A delivered deadline stands in it, for the hook to be asked
  * again, only where nothing undelivered is left to wait for. */
-static int64_t ruling(const struct coopdl_thread *thread)
+static int64_t ruling(struct coopdl_thread *thread)
 {
     int64_t live = TIME_NEVER, delivered = TIME_NEVER;
-    const coopdl_scope *scope = top_of(thread);
-    for (; scope && !(scope->flags & SCOPE_SHIELD); scope = scope->outer) {
-        int64_t *earliest = scope->flags & SCOPE_DELIVERED ? &delivered : &live;
-        if (scope->deadline < *earliest)
-            *earliest = scope->deadline;
-    }
-    if (!scope) {
-        int64_t *earliest = thread->base_delivered ? &delivered : &live;
-        if (thread->base < *earliest)
-            *earliest = thread->base;
+    uint32_t depth;
+    const struct coopdl_entry *entries = coopdl_entries(thread, &depth);
+    while (depth-- && !(entries[depth].flags & SCOPE_SHIELD)) {
+        int64_t *earliest = entries[depth].flags & SCOPE_DELIVERED ? &delivered : &live;
+        if (entries[depth].deadline < *earliest)
+            *earliest = entries[depth].deadline;
     }
     if (live != TIME_NEVER)
         return live;
@@ -88,17 +83,48 @@ static void conceal(struct coopdl_thread *thread)
 }
 
 /* A runtime's exception is at work and the thread goes on to other scopes: note in the list what
- * the flag in the word said of the scopes that had expired. */
+ * the flag in the word said of the entries that had expired. */
 static void absorb_peace(struct coopdl_thread *thread)
 {
     conceal(thread);
     int64_t now = coopdl_clock();
-    coopdl_scope *scope = top_of(thread);
-    for (; scope && !(scope->flags & SCOPE_SHIELD); scope = scope->outer)
-        if (scope->deadline <= now)
-            scope->flags |= SCOPE_DELIVERED;
-    if (!scope && thread->base <= now)
-        thread->base_delivered = true;
+    uint32_t depth;
+    struct coopdl_entry *entries = coopdl_entries(thread, &depth);
+    while (depth-- && !(entries[depth].flags & SCOPE_SHIELD))
+        if (entries[depth].deadline <= now)
+            entries[depth].flags |= SCOPE_DELIVERED;
+}
+
+/* Makes room for another entry.  The old place stays as it is: it may be being read. */
+static bool grow(struct coopdl_thread *thread)
+{
+    uint32_t depth, room = 2 * thread->room;
+    struct coopdl_entry *entries = coopdl_entries(thread, &depth);
+    long memory = coopdl_sys(SYS_mmap, 0, room * sizeof(*entries), PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory < 0 && memory > -4096)
+        return false;
+    memcpy((void *)memory, entries, depth * sizeof(*entries));
+    atomic_store(&thread->entries, (struct coopdl_entry *)memory);
+    thread->room = room;
+    return true;
+}
+
+/* Puts an entry on top.  A handler that comes between the two stores uses the same place, or moves
+ * the entries; what it left there is replaced.  True if so: publish is owed. */
+static bool add(struct coopdl_thread *thread, coopdl_scope *scope, int64_t deadline, uint32_t flags)
+{
+    const struct coopdl_entry entry = {.deadline = deadline, .scope = scope, .flags = flags};
+    uint32_t depth, deeper;
+    coopdl_entries(thread, &depth)[depth] = entry;
+    atomic_store_explicit(&thread->depth, depth + 1, memory_order_release);
+    atomic_signal_fence(memory_order_seq_cst);
+    struct coopdl_entry *place = &coopdl_entries(thread, &deeper)[depth];
+    if (likely(place->scope == scope))
+        return false;
+    conceal(thread);
+    *place = entry;
+    return true;
 }
 
 static int push(coopdl_scope *scope, int64_t deadline, uint32_t flags)
@@ -111,17 +137,18 @@ static int push(coopdl_scope *scope, int64_t deadline, uint32_t flags)
     int error = coopdl_scheduler_start();
     if (unlikely(error))
         return fail(error);
+    if (unlikely(atomic_load_explicit(&thread->depth, memory_order_relaxed) + 1 >= thread->room) &&
+        !grow(thread))
+        return fail(ENOMEM);
 
     int64_t word = coopdl_load(thread);
     if (unlikely((word & (WORD_FIRED | WORD_PEACE)) == (WORD_FIRED | WORD_PEACE)))
         absorb_peace(thread);
-    scope->outer = top_of(thread);
+    deadline = coopdl_word(deadline);
     scope->thread = thread;
-    scope->deadline = coopdl_word(deadline);
-    scope->cuts = 0;
-    scope->flags = flags;
-    atomic_store_explicit(&thread->top, scope, memory_order_release);
-    if (flags || word & WORD_PEACE || scope->deadline < coopdl_word_deadline(word))
+    scope->place = atomic_load_explicit(&thread->depth, memory_order_relaxed);
+    bool owed = add(thread, scope, deadline, flags);
+    if (owed || flags || word & WORD_PEACE || deadline < coopdl_word_deadline(word))
         publish(thread);
     return 0;
 }
@@ -136,61 +163,63 @@ int coopdl_shield(coopdl_scope *scope)
     return push(scope, COOPDL_NEVER, SCOPE_SHIELD);
 }
 
-static bool inside(const struct coopdl_thread *thread, const coopdl_scope *scope)
+/* The entry of a scope that the calling thread is inside; null if it is not. */
+static struct coopdl_entry *entry_of(const coopdl_scope *scope)
 {
-    if (!thread || !scope)
-        return false;
-    for (const coopdl_scope *s = top_of(thread); s; s = s->outer)
-        if (s == scope)
-            return true;
-    return false;
+    uint32_t depth;
+    if (unlikely(!scope || !coopdl_self || scope->thread != coopdl_self))
+        return NULL;
+    struct coopdl_entry *entries = coopdl_entries(coopdl_self, &depth);
+    return scope->place < depth && entries[scope->place].scope == scope ? &entries[scope->place]
+                                                                        : NULL;
 }
 
 int coopdl_leave(coopdl_scope *scope)
 {
-    struct coopdl_thread *thread = coopdl_self;
-    if (unlikely(!inside(thread, scope)))
+    struct coopdl_entry *entry = entry_of(scope);
+    if (unlikely(!entry))
         return fail(EINVAL);
-    bool was_delivered = scope->flags & SCOPE_DELIVERED;
-    atomic_store_explicit(&thread->top, scope->outer, memory_order_release);
-    int64_t old = publish(thread);
-    if (scope->flags & SCOPE_SHIELD)
+    struct coopdl_entry left = *entry;
+    atomic_store_explicit(&coopdl_self->depth, (uint32_t)scope->place, memory_order_release);
+    int64_t old = publish(coopdl_self);
+    if (left.flags & SCOPE_SHIELD)
         return 0;
-    return was_delivered || scope->cuts ||
-           (old & WORD_FIRED && scope->deadline <= coopdl_word_deadline(old));
+    return left.flags & SCOPE_DELIVERED || left.cuts ||
+           (old & WORD_FIRED && left.deadline <= coopdl_word_deadline(old));
 }
 
 int coopdl_move(coopdl_scope *scope, int64_t deadline)
 {
-    if (!inside(coopdl_self, scope) || scope->flags & SCOPE_SHIELD)
+    struct coopdl_entry *entry = entry_of(scope);
+    if (!entry || entry->flags & SCOPE_SHIELD)
         return fail(EINVAL);
     conceal(coopdl_self);
-    scope->deadline = coopdl_word(deadline);
-    scope->flags = 0;
-    scope->cuts = 0;
+    entry->deadline = coopdl_word(deadline);
+    entry->flags = 0;
+    entry->cuts = 0;
     publish(coopdl_self);
     return 0;
 }
 
 int coopdl_deliver(coopdl_scope *scope)
 {
-    if (!inside(coopdl_self, scope) || scope->flags & SCOPE_SHIELD ||
-        scope->deadline > coopdl_clock())
+    struct coopdl_entry *entry = entry_of(scope);
+    if (!entry || entry->flags & SCOPE_SHIELD || entry->deadline > coopdl_clock())
         return fail(EINVAL);
     conceal(coopdl_self);
-    scope->flags |= SCOPE_DELIVERED;
+    entry->flags |= SCOPE_DELIVERED;
     publish(coopdl_self);
     return 0;
 }
 
 int coopdl_expired(const coopdl_scope *scope)
 {
-    struct coopdl_thread *thread = coopdl_self;
-    if (unlikely(!thread || scope->thread != thread))
+    const struct coopdl_entry *entry = entry_of(scope);
+    if (unlikely(!entry))
         return 0;
-    if (likely(!(coopdl_load(thread) & WORD_FIRED)))
-        return (scope->flags & SCOPE_DELIVERED) != 0;
-    return scope->deadline <= coopdl_clock();
+    if (likely(!(coopdl_load(coopdl_self) & WORD_FIRED)))
+        return (entry->flags & SCOPE_DELIVERED) != 0;
+    return entry->deadline <= coopdl_clock();
 }
 
 int64_t coopdl_deadline(void)
@@ -208,24 +237,41 @@ int64_t coopdl_remaining(void)
     return left > 0 ? left : 0;
 }
 
-coopdl_scope *coopdl_owner(const struct coopdl_thread *thread, int64_t now)
+struct coopdl_entry *coopdl_owner(struct coopdl_thread *thread, int64_t now)
 {
-    coopdl_scope *owner = NULL;
-    coopdl_scope *scope = atomic_load(&thread->top);
-    for (; scope && !(scope->flags & SCOPE_SHIELD); scope = scope->outer)
-        if (scope->deadline <= now)
-            owner = scope;
-    return !scope && thread->base <= now ? NULL : owner;
+    uint32_t depth;
+    struct coopdl_entry *owner = NULL, *entries = coopdl_entries(thread, &depth);
+    while (depth-- && !(entries[depth].flags & SCOPE_SHIELD))
+        if (entries[depth].deadline <= now)
+            owner = &entries[depth];
+    return owner;
 }
 
-int64_t coopdl_next_deadline(const struct coopdl_thread *thread, int64_t now)
+int64_t coopdl_next_deadline(struct coopdl_thread *thread, int64_t now)
 {
     int64_t next = TIME_NEVER;
-    const coopdl_scope *scope = atomic_load(&thread->top);
-    for (; scope && !(scope->flags & SCOPE_SHIELD); scope = scope->outer)
-        if (scope->deadline > now && scope->deadline < next)
-            next = scope->deadline;
-    return !scope && thread->base > now && thread->base < next ? thread->base : next;
+    uint32_t depth;
+    const struct coopdl_entry *entries = coopdl_entries(thread, &depth);
+    while (depth-- && !(entries[depth].flags & SCOPE_SHIELD))
+        if (entries[depth].deadline > now && entries[depth].deadline < next)
+            next = entries[depth].deadline;
+    return next;
+}
+
+void coopdl_found(struct coopdl_thread *thread, int64_t deadline)
+{
+    add(thread, NULL, coopdl_word(deadline), 0);
+    publish(thread);
+}
+
+void coopdl_unfound(struct coopdl_thread *thread)
+{
+    uint32_t depth;
+    conceal(thread);
+    struct coopdl_entry *entries = coopdl_entries(thread, &depth);
+    if (depth && !entries[0].scope)
+        entries[0].deadline = TIME_NEVER;
+    publish(thread);
 }
 
 void coopdl_fire_self(struct coopdl_thread *thread)
@@ -243,6 +289,5 @@ void coopdl_fire_self(struct coopdl_thread *thread)
 void coopdl_abandon(struct coopdl_thread *thread)
 {
     conceal(thread);
-    atomic_store(&thread->top, NULL);
-    thread->base = TIME_NEVER;
+    atomic_store(&thread->depth, 0);
 }

@@ -86,10 +86,9 @@ static void reset(struct coopdl_thread *thread)
 {
     atomic_store(&thread->word, WORD_NEVER);
     atomic_store(&thread->kick, 0);
-    atomic_store(&thread->top, NULL);
-    thread->base = TIME_NEVER;
-    thread->base_cuts = 0;
-    thread->base_delivered = false;
+    atomic_store(&thread->depth, 0);
+    if (thread->room == 0)
+        thread->room = COOPDL_FIRST_ENTRIES;
 }
 
 struct coopdl_thread *coopdl_claim(void)

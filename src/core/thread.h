@@ -27,8 +27,12 @@
  * has not been taken yet (kick.c).  It is taken before the word is looked at,
  * and a leaving thread changes the word before it looks at the kick: so either
  * the kicker sees the new word and does nothing, or the leaver sees the kick
- * and waits.  Whoever holds it for a fired thread may walk that thread's
- * scopes: they cannot be left meanwhile.
+ * and waits.  Whoever holds it for a fired thread may read that thread's
+ * entries: none is left or changed meanwhile, though some may be added.
+ *
+ * The entries.  A thread's stack of deadlines, one for each scope that it is
+ * inside, the budget at the bottom.  They are kept here and not in the caller's
+ * scopes, which may be gone when nobody left them.
  *
  * Records live in slabs, are recycled and never unmapped: the scheduler reads
  * them while threads die.
@@ -54,6 +58,19 @@
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
+/* Bits in an entry's flags. */
+enum { SCOPE_SHIELD = 1, SCOPE_DELIVERED = 2 };
+
+struct coopdl_entry {
+    int64_t deadline;    /* as coopdl_word makes it */
+    coopdl_scope *scope; /* null: the budget */
+    uint32_t flags;
+    uint32_t cuts; /* how many calls this one has cut */
+};
+
+/* Most threads need no more; the rest is mapped in as needed, and stays with the record. */
+enum { COOPDL_FIRST_ENTRIES = 8 };
+
 struct coopdl_thread {
     _Atomic int64_t word;
     _Atomic uint32_t kick;
@@ -64,12 +81,10 @@ struct coopdl_thread {
     _Atomic int64_t backoff;
     _Atomic uint32_t visits; /* counted by the visitor when he has done with the scopes */
 
-    coopdl_scope *_Atomic top;
-
-    /* The budget as this thread's outermost scope: TIME_NEVER where there is none. */
-    int64_t base;
-    uint32_t base_cuts;
-    bool base_delivered;
+    _Atomic uint32_t depth;
+    uint32_t room;
+    struct coopdl_entry *_Atomic entries; /* null: the first ones */
+    struct coopdl_entry first[COOPDL_FIRST_ENTRIES];
 } __attribute__((aligned(128)));
 
 /* A wrapper may run in a signal handler: no lazy allocation behind a TLS access. */
@@ -78,9 +93,6 @@ extern __thread struct coopdl_thread *coopdl_self
 
 /* Whether the process has a budget, so that threads without a record need one. */
 extern bool coopdl_budgeted __attribute__((visibility("hidden")));
-
-/* Bit set in a scope's flags. */
-enum { SCOPE_SHIELD = 1, SCOPE_DELIVERED = 2 };
 
 /* A deadline as the word holds it: rounded up, never down; what has passed for ever is 0. */
 static inline int64_t coopdl_word(int64_t deadline)
@@ -93,6 +105,15 @@ static inline int64_t coopdl_word(int64_t deadline)
 static inline int64_t coopdl_word_deadline(int64_t word)
 {
     return word & TIME_NEVER;
+}
+
+/* The entries and how many there are.  The count is read first: entries only move to where there
+ * are more of them. */
+static inline struct coopdl_entry *coopdl_entries(struct coopdl_thread *thread, uint32_t *depth)
+{
+    *depth = atomic_load(&thread->depth);
+    struct coopdl_entry *mapped = atomic_load(&thread->entries);
+    return mapped ? mapped : thread->first;
 }
 
 static inline int64_t coopdl_load(const struct coopdl_thread *thread)

@@ -61,7 +61,9 @@ static enum coopdl_verdict ask(struct coopdl_thread *thread, bool asking, int64_
     int64_t word = coopdl_load(thread), wanted;
     if (!asking || !h || !h->expired)
         return word & WORD_PEACE ? COOPDL_PEACE : COOPDL_CUT;
-    enum coopdl_verdict verdict = h->expired(atomic_load(&thread->tid), coopdl_owner(thread, now));
+    const struct coopdl_entry *owner = coopdl_owner(thread, now);
+    enum coopdl_verdict verdict =
+        h->expired(atomic_load(&thread->tid), owner ? owner->scope : NULL);
     word = coopdl_load(thread);
     do {
         if (!(word & WORD_FIRED))

@@ -35,21 +35,22 @@ static void pause_before(uint32_t cut)
 int coopdl_cut_errno(struct coopdl_thread *thread, const char *call, bool gently)
 {
     int64_t now = coopdl_clock();
-    coopdl_scope *owner = coopdl_owner(thread, now);
-    uint32_t *cuts = owner ? &owner->cuts : &thread->base_cuts;
-    uint32_t cut = *cuts;
+    struct coopdl_entry *owner = coopdl_owner(thread, now);
+    if (!owner) /* the deadline was moved in a handler just now */
+        return EINTR;
+    uint32_t cut = owner->cuts;
     if (cut != UINT32_MAX)
-        ++*cuts;
+        owner->cuts++;
     if (cut == 0)
-        coopdl_log_cut(call, !owner, now - (owner ? owner->deadline : thread->base));
+        coopdl_log_cut(call, !owner->scope, now - owner->deadline);
     pause_before(cut);
     switch (coopdl_policy.error) {
     case ERRNO_EINTR:
         return EINTR;
     case ERRNO_ETIMEDOUT:
-        return gently && !owner ? EINTR : ETIMEDOUT;
+        return gently && !owner->scope ? EINTR : ETIMEDOUT;
     default:
-        return cut == 0 || (gently && !owner) ? EINTR : ETIMEDOUT;
+        return cut == 0 || (gently && !owner->scope) ? EINTR : ETIMEDOUT;
     }
 }
 

@@ -51,15 +51,17 @@ static void report(const char *name, int64_t time)
 static void handle(int number)
 {
     struct timespec now;
+    const char *name = "realtime ";
     clock_gettime(CLOCK_MONOTONIC, &now);
     for (int i = 0; i < SIGNALS; i++)
         if (signals[i].number == number)
-            report(signals[i].name, now.tv_sec * (int64_t)1000000000 + now.tv_nsec);
+            name = signals[i].name;
+    report(name, now.tv_sec * (int64_t)1000000000 + now.tv_nsec);
     if (number == SIGUSR1)
         _exit(7);
 }
 
-static void end(int number)
+static void leave(int number)
 {
     (void)number;
     _exit(at_the_end);
@@ -71,7 +73,8 @@ int main(int count, char **arguments)
     sigfillset(&action.sa_mask);
     for (int i = 0; i < SIGNALS; i++)
         sigaction(signals[i].number, &action, NULL);
-    action.sa_handler = end;
+    sigaction(SIGRTMIN + 1, &action, NULL);
+    action.sa_handler = leave;
     sigaction(SIGALRM, &action, NULL);
 
     long milliseconds = count > 1 ? atol(arguments[1]) : 30000;

@@ -53,6 +53,8 @@ void set_up(void)
     unsetenv("COOPDL_DEADLINE");
     unsetenv("COOPDL_GRACE");
     unsetenv("COOPDL_KILL_AFTER");
+    /* In a directory that may not be searched a name counts as found, and as not to be run. */
+    setenv("PATH", "/usr/local/bin:/usr/bin:/bin", 1);
     /* A runner in the background may have them ignored. */
     static const int defaults[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE};
     for (int i = 0; i < 5; i++)

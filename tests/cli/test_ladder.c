@@ -126,6 +126,22 @@ Test(ladder, group_is_signalled)
     cr_assert_eq(occurrences(process->out.text, "TERM "), 2, "'%s'", process->out.text);
 }
 
+Test(ladder, command_gets_the_signal_once)
+{
+    /* A realtime signal: two of them stay two. */
+    const struct process *process =
+        RUN(COOPDL, "--grace=0", "-s", "RTMIN+1", "-k200ms", "200ms", DEAF);
+    cr_assert_eq(occurrences(process->out.text, "realtime "), 1, "'%s'", process->out.text);
+}
+
+Test(ladder, callers_group_is_left_alone)
+{
+    const struct process *process =
+        RUN("sh", "-c", "\"$COOPDL\" --grace=0 200ms sh -c 'while :; do :; done'; echo $?");
+    cr_assert_eq(exit_status(process), 0);
+    cr_assert_str_eq(process->out.text, "124\n");
+}
+
 Test(ladder, foreground_signals_the_command_alone)
 {
     const struct process *process = RUN(COOPDL, "--foreground", "--grace=0", "-k500ms", "1s", TWO);
@@ -245,4 +261,17 @@ Test(ladder, outer_budget_does_not_disturb_the_waiting)
     cr_assert_geq(process->ended - process->started, 1200 * MS);
     cr_assert(!strstr(process->out.text, "TERM "), "'%s'", process->out.text);
     cr_assert_lt(process->cpu, 400 * MS, "%" PRId64 " ms of processor time", process->cpu / MS);
+}
+
+/* The command is inside the outer budget itself; the ladder of that is not for it. */
+Test(ladder, outer_budget_leaves_the_command_alone)
+{
+    setenv("COOPDL_BUDGET", "200ms", 1);
+    setenv("COOPDL_GRACE", "100ms", 1);
+    setenv("COOPDL_KILL_AFTER", "300ms", 1);
+    const struct process *process = RUN(COOPDL, "-v", "-s", "INT", "60", DEAF);
+    cr_assert(WIFSIGNALED(process->status) && WTERMSIG(process->status) == SIGKILL);
+    cr_assert_eq(occurrences(process->err.text, SENDING "INT"), 1, "'%s'", process->err.text);
+    cr_assert_eq(occurrences(process->err.text, SENDING "KILL"), 1, "'%s'", process->err.text);
+    cr_assert_geq(process->ended - process->started, 600 * MS);
 }

@@ -111,10 +111,12 @@ Test(target, without_a_limit_nothing_is_said)
 Test(target, found_in_path)
 {
     const char *path = static_deaf();
-    char directories[1024], name[256];
-    snprintf(name, sizeof(name), "%s", strrchr(path, '/') + 1);
-    snprintf(directories, sizeof(directories), "/nowhere:/etc:%.*s:%s",
-             (int)(strlen(path) - strlen(name)), path, getenv("PATH"));
+    const char *name = strrchr(path, '/') + 1;
+    char directories[1024];
+    /* A directory of that name is passed over. */
+    cr_assert_eq(mkdir(scratch(name), 0755), 0);
+    snprintf(directories, sizeof(directories), "/nowhere:%s:%.*s:%s", scratch("."),
+             (int)(name - path), path, getenv("PATH"));
     setenv("PATH", directories, 1);
     const struct process *process = RUN(COOPDL, "9", name, "1");
     cr_assert_eq(exit_status(process), 0);

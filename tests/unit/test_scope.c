@@ -3,6 +3,7 @@
 #include "support.h"
 
 #include <poll.h>
+#include <setjmp.h>
 
 TestSuite(scope, .timeout = 30);
 
@@ -123,7 +124,6 @@ Test(scope, equal_deadlines)
     coopdl_enter(&inner, both);
     expect(read_errno(fd) == EINTR);
     assert_on_time(both, "both");
-    expect(outer.cuts == 1 && inner.cuts == 0, "the outermost expired one owns the expiry");
     expect(coopdl_leave(&inner) == 1);
     expect(read_errno(fd) == ETIMEDOUT);
     expect(coopdl_leave(&outer) == 1);
@@ -284,6 +284,62 @@ Test(scope, left_past_inner_ones)
     expect(coopdl_deadline() == COOPDL_NEVER);
     expect(poll(NULL, 0, 5) == 0);
     expect(coopdl_leave(&inner) == -1);
+}
+
+static void nest_deeply(int depth, int64_t innermost, int fd)
+{
+    coopdl_scope scope;
+    coopdl_enter(&scope, depth ? coopdl_after(3600 * COOPDL_SECOND) : innermost);
+    if (depth) {
+        nest_deeply(depth - 1, innermost, fd);
+        expect(coopdl_leave(&scope) == 0, "depth %d", depth);
+    } else {
+        expect(read_errno(fd) == EINTR);
+        assert_on_time(innermost, "innermost");
+        expect(coopdl_leave(&scope) == 1);
+    }
+}
+
+Test(scope, nested_deeply)
+{
+    nest_deeply(1000, coopdl_after(30 * MS), silent_pipe());
+    expect(poll(NULL, 0, 5) == 0);
+    expect(coopdl_deadline() == COOPDL_NEVER);
+}
+
+static jmp_buf away;
+
+/* Jumps out of scopes that nobody leaves, and has others use their memory. */
+__attribute__((noinline)) static void jump_out(int64_t deadline)
+{
+    coopdl_scope scopes[20];
+    for (int i = 0; i < 20; i++)
+        coopdl_enter(&scopes[i], deadline);
+    longjmp(away, 1);
+}
+
+__attribute__((noinline)) static void overwrite_stack(void)
+{
+    char litter[4096];
+    memset(litter, 0x5a, sizeof(litter));
+    __asm__ volatile("" : : "r"(litter) : "memory");
+}
+
+Test(scope, jumped_out_of)
+{
+    int fd = silent_pipe();
+    for (int round = 0; round < 200; round++) {
+        coopdl_scope outer;
+        int64_t deadline = coopdl_after(round % 2 ? 300 * COOPDL_MICROSECOND : 0);
+        coopdl_enter(&outer, coopdl_after(3600 * COOPDL_SECOND));
+        if (setjmp(away) == 0)
+            jump_out(deadline);
+        overwrite_stack();
+        expect(read_errno(fd) == EINTR, "until the outer one is left, they stand");
+        expect(coopdl_leave(&outer) == 0);
+        expect(coopdl_deadline() == COOPDL_NEVER);
+        expect(poll(NULL, 0, 0) == 0);
+    }
 }
 
 Test(scope, no_kick_lands_after_leaving)
