@@ -100,11 +100,12 @@ int coopdl_duration(const char *text, int64_t *nanoseconds);
 int coopdl_enter(coopdl_scope *scope, int64_t deadline);
 
 /*
- * Leaves a scope, and with it any inner one that was not left.  When it returns, nothing that this scope caused can reach the thread
- * any more: no EINTR lands after it.  That may take it some microseconds when
- * the deadline has just passed.  If a hook is running for this thread at that
- * moment, it waits for the hook to return: a runtime releases its own lock
- * around this call.
+ * Leaves a scope, and with it any inner one that was not left.  When it
+ * returns, nothing that this scope caused can reach the thread any more: no
+ * EINTR lands after it.  That may take it some microseconds when the deadline
+ * has just passed.  If a hook is running for this thread at that moment, it
+ * waits for the hook to return: a runtime releases its own lock around this
+ * call.
  * Returns 1 if the deadline passed and the library acted on it before the
  * scope was left, so that calls may have been cut; 0 if not; -1 on error.
  * Threads: the one that entered.  Async-signal-safe: yes.
