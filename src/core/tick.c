@@ -111,6 +111,15 @@ static void visit(struct coopdl_thread *thread, int64_t now, bool asking)
         coopdl_kick_send(thread);
 }
 
+void coopdl_kick_soon(struct coopdl_thread *thread)
+{
+    int64_t soon = coopdl_clock() + FIRST_BACKOFF;
+    atomic_store(&thread->backoff, FIRST_BACKOFF);
+    atomic_store(&thread->visit, soon);
+    if (coopdl_wakes(soon))
+        coopdl_wake();
+}
+
 /* When there is something to do about a thread that has this word. */
 static int64_t due_time(const struct coopdl_thread *thread, int64_t word)
 {

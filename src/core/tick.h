@@ -3,7 +3,7 @@
 #ifndef COOPDL_CORE_TICK_H
 #define COOPDL_CORE_TICK_H
 
-#include "coopdl.h"
+#include "core/thread.h"
 
 #include <stdbool.h>
 
@@ -13,6 +13,10 @@
 /* Does everything that is due and returns when the next thing will be.  `asking`: whether the
  * runtime's hook may be called here (not in a signal handler).  Otherwise async-signal-safe. */
 int64_t coopdl_tick(bool asking);
+
+/* The calling thread, which is fired, makes a call of which it cannot tell whether it would wait: it
+ * is to be kicked again in a moment (COOPDL_FIRST_BACKOFF).  Async-signal-safe. */
+void coopdl_kick_soon(struct coopdl_thread *thread);
 
 /* The runtime's hook inside the kicked thread. */
 void coopdl_hook_kicked(void);

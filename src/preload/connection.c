@@ -4,16 +4,13 @@
  *
  * Before expiry they run as they are and the kick ends them.  After expiry
  * accept looks first.  Whether a connect would wait cannot be seen without
- * trying (to a listener on this machine it often does not): it is tried in
- * non-blocking mode, for which the socket is switched there and back.  A
- * connect that is cut is on its way, as after any EINTR.
+ * trying (to a listener on this machine it often does not): it is tried for a
+ * moment.  A connect that is cut is on its way, as after any EINTR.
  */
 #include "preload/cut.h"
 #include "preload/preload.h"
 
 #include "core/sys.h"
-
-#include <fcntl.h>
 
 static bool accept_would_wait(int fd)
 {
@@ -42,20 +39,5 @@ int coopdl_timed_accept4(int fd, SOCKADDR_ARG address, socklen_t *length, int fl
 
 int coopdl_timed_connect(int fd, CONST_SOCKADDR_ARG address, socklen_t length)
 {
-    struct coopdl_thread *thread = coopdl_self;
-    long flags = unlikely(coopdl_cutting(thread)) ? coopdl_sys(SYS_fcntl, fd, F_GETFL) : -1;
-    if (flags < 0 || flags & O_NONBLOCK)
-        return (int)coopdl_kicked(coopdl_real.connect(fd, address, length), "connect");
-
-    coopdl_sys(SYS_fcntl, fd, F_SETFL, flags | O_NONBLOCK);
-    long result = coopdl_sys(SYS_connect, fd, SOCKADDR(address), length);
-    if (result == -EINPROGRESS) /* on this machine it is already made: asked again, it says so */
-        result = coopdl_sys(SYS_connect, fd, SOCKADDR(address), length);
-    coopdl_sys(SYS_fcntl, fd, F_SETFL, flags);
-    if (result == -EINPROGRESS || result == -EALREADY || result == -EAGAIN)
-        return coopdl_cut(thread, "connect");
-    if (result == 0)
-        return 0;
-    errno = (int)-result;
-    return -1;
+    return (int)TRY(coopdl_real.connect(fd, address, length), "connect");
 }

@@ -32,7 +32,7 @@ static void pause_before(uint32_t cut)
     coopdl_sys(SYS_nanosleep, &pause, 0);
 }
 
-int coopdl_cut_errno(struct coopdl_thread *thread, const char *call, bool gently)
+int coopdl_cut_errno(struct coopdl_thread *thread, const char *call, enum coopdl_answer answer)
 {
     int64_t now = coopdl_clock();
     struct coopdl_entry *owner = coopdl_owner(thread, now);
@@ -44,14 +44,10 @@ int coopdl_cut_errno(struct coopdl_thread *thread, const char *call, bool gently
     if (cut == 0)
         coopdl_log_cut(call, !owner->scope, now - owner->deadline);
     pause_before(cut);
-    switch (coopdl_policy.error) {
-    case ERRNO_EINTR:
+    if (answer == ANSWER_EINTR || (answer == ANSWER_GENTLE && !owner->scope) ||
+        coopdl_policy.error == ERRNO_EINTR)
         return EINTR;
-    case ERRNO_ETIMEDOUT:
-        return gently && !owner->scope ? EINTR : ETIMEDOUT;
-    default:
-        return cut == 0 || (gently && !owner->scope) ? EINTR : ETIMEDOUT;
-    }
+    return cut == 0 && coopdl_policy.error != ERRNO_ETIMEDOUT ? EINTR : ETIMEDOUT;
 }
 
 ssize_t coopdl_failed(const char *call)
@@ -98,10 +94,15 @@ bool coopdl_readable_timespec(const struct timespec *time)
     return time && coopdl_sys(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 1, time) == -EAGAIN;
 }
 
+bool coopdl_readable(const void *address)
+{
+    /* No such way to change a signal mask exists, but the mask is read first. */
+    return coopdl_sys(SYS_rt_sigprocmask, -1, address, 0, COOPDL_SIGSET_SIZE) == -EINVAL;
+}
+
 bool coopdl_open_mask(const sigset_t *mask, sigset_t *copy)
 {
-    /* No such way to change a mask exists, but the mask is read first. */
-    if (coopdl_sys(SYS_rt_sigprocmask, -1, mask, 0, COOPDL_SIGSET_SIZE) != -EINVAL)
+    if (!coopdl_readable(mask))
         return false;
     /* Only what the kernel has read: callers of the system call's size exist. */
     memset(copy, 0, sizeof(*copy));

@@ -5,18 +5,22 @@
 
 #include "core/clock.h"
 #include "core/thread.h"
+#include "core/tick.h"
 
 #include <errno.h>
 #include <signal.h>
 
-/* Cuts a call that would wait: the errno that it fails with.  `gently`: a budget alone answers
- * EINTR and nothing else. */
-int coopdl_cut_errno(struct coopdl_thread *thread, const char *call, bool gently);
+/* What a call can be told: EINTR and then ETIMEDOUT; under a budget alone nothing but EINTR;
+ * nothing but EINTR ever. */
+enum coopdl_answer { ANSWER_ESCALATES, ANSWER_GENTLE, ANSWER_EINTR };
+
+/* Cuts a call that would wait: the errno that it fails with. */
+int coopdl_cut_errno(struct coopdl_thread *thread, const char *call, enum coopdl_answer answer);
 
 /* The same for a call that returns -1 and sets errno. */
 static inline int coopdl_cut(struct coopdl_thread *thread, const char *call)
 {
-    errno = coopdl_cut_errno(thread, call, false);
+    errno = coopdl_cut_errno(thread, call, ANSWER_ESCALATES);
     return -1;
 }
 
@@ -27,6 +31,15 @@ static inline ssize_t coopdl_kicked(ssize_t result, const char *call)
 {
     return likely(result >= 0) ? result : coopdl_failed(call);
 }
+
+/* After expiry, a call of which nobody can tell whether it would wait: it is performed, and kicked
+ * if it does not come back in a moment. */
+#define TRY(call, name)                                                                            \
+    __extension__({                                                                                \
+        if (unlikely(coopdl_cutting(coopdl_self)))                                                 \
+            coopdl_kick_soon(coopdl_self);                                                         \
+        coopdl_kicked((call), name);                                                               \
+    })
 
 /*
  * A call that does not wait, performed: the kernel may still answer EINTR to it
@@ -63,6 +76,9 @@ bool coopdl_would_wait(int fd, short events);
 
 /* Whether this descriptor is in blocking mode. */
 bool coopdl_is_blocking(int fd);
+
+/* Whether the kernel can read eight bytes there, asked without waiting. */
+bool coopdl_readable(const void *address);
 
 /* Whether the kernel can read this timespec and takes it for one, asked without waiting. */
 bool coopdl_readable_timespec(const struct timespec *time);

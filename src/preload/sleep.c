@@ -20,7 +20,7 @@ static int doze(struct coopdl_thread *thread, clockid_t clock, int64_t wanted, i
     for (;;) {
         *rest = left;
         if (unlikely(coopdl_cutting(thread)))
-            return coopdl_cut_errno(thread, call, false);
+            return coopdl_cut_errno(thread, call, ANSWER_ESCALATES);
         int64_t cap = coopdl_cap(thread, coopdl_clock());
         struct timespec piece = coopdl_timespec(cap < left ? cap : left), over = {0};
         int error = coopdl_real.clock_nanosleep(clock, 0, &piece, &over);
@@ -29,7 +29,7 @@ static int doze(struct coopdl_thread *thread, clockid_t clock, int64_t wanted, i
         left -= coopdl_ns(&piece) - (error == EINTR ? coopdl_ns(&over) : 0);
         *rest = left;
         if (error == EINTR && coopdl_cutting(thread))
-            return coopdl_cut_errno(thread, call, false);
+            return coopdl_cut_errno(thread, call, ANSWER_ESCALATES);
         if (error)
             return error;
         coopdl_capped(thread);
@@ -106,7 +106,7 @@ int coopdl_timed_clock_nanosleep(clockid_t clock, int flags, const struct timesp
         error = coopdl_real.clock_nanosleep(clock, flags, wanted, rest);
     }
     if (error == EINTR && coopdl_cutting(thread))
-        return coopdl_cut_errno(thread, "clock_nanosleep", false);
+        return coopdl_cut_errno(thread, "clock_nanosleep", ANSWER_ESCALATES);
     return error;
 }
 

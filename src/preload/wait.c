@@ -123,7 +123,7 @@ int coopdl_timed_ppoll(struct pollfd *fds, nfds_t n, const struct timespec *time
 static int epoll_cut(struct coopdl_thread *thread, const char *call)
 {
     /* Event loops abort on anything but EINTR, and a budget is not theirs to handle. */
-    errno = coopdl_cut_errno(thread, call, true);
+    errno = coopdl_cut_errno(thread, call, ANSWER_GENTLE);
     return -1;
 }
 
