@@ -5,7 +5,7 @@
  *
  * What must hold:
  * - At most one kick is under way for a thread, from coopdl_kick_take until the
- *   signal has been taken (thread->kick is 1 meanwhile).
+ *   signal has arrived (thread->kick is not 0 meanwhile).
  * - Once coopdl_kick_settle has returned, no kick that was taken before can
  *   reach the thread.
  * - The handler is there without SA_RESTART, so that the system call ends; it
@@ -13,16 +13,19 @@
  *
  * Interleavings of the kicker (take; look at the word; send) and the leaver
  * (change the word; settle), both sequentially consistent:
- * - the kicker looks first: he signals, and the leaver sees kick = 1 and waits
+ * - the kicker looks first: he signals, and the leaver sees the kick and waits
  *   for the signal;
  * - the leaver changes first: the kicker sees the new word and drops the kick.
- *   The leaver may have seen kick = 1 and waits for that instead.
+ *   The leaver may have seen the kick and waits for that instead.
  * The leaver waits with the signal blocked and takes it off the queue himself:
  * that works as well where the program had blocked it, in a handler or with a
  * system call of its own, and no handler would ever run.
  *
  * A program that uses the same signal is served too: what arrives while no kick
- * is under way, or was not sent by tgkill, is the program's.
+ * is under way, or was not sent by tgkill, is the program's.  One that takes
+ * signals off the queue past our wrappers may take a kick with them: a leaver
+ * waits for one that was sent no longer than PATIENCE, and one that turns up
+ * after all ends nobody.
  */
 #include "core/kick.h"
 
@@ -34,6 +37,9 @@
 #include "core/timer.h"
 
 #include <errno.h>
+
+/* How long a kick that was sent may take to arrive, in ns. */
+enum { PATIENCE = 100000000 };
 
 _Atomic int coopdl_kick_signal;
 struct sigaction coopdl_kick_chained;
@@ -80,7 +86,8 @@ static void pass_on(int number, siginfo_t *info, void *context)
     if (action->sa_flags & SA_SIGINFO) {
         action->sa_sigaction(number, info, context);
     } else if (action->sa_handler == SIG_DFL) {
-        if (number == SIGURG)
+        bool late_kick = info->si_code == SI_TKILL && info->si_pid == coopdl_pid;
+        if (number == SIGURG || late_kick)
             return;
         /* The default is to end the process: have the kernel do it. */
         struct kernel_sigaction fatal = {.handler = NULL};
@@ -104,7 +111,7 @@ __attribute__((no_sanitize("thread"))) static void on_kick(int number, siginfo_t
         coopdl_timer_expired();
     } else if (thread && info->si_code == SI_TKILL && atomic_load(&thread->kick)) {
         coopdl_hook_kicked();
-        atomic_store(&thread->kick, 0);
+        atomic_store(&thread->kick, KICK_NONE);
     } else if (!thread && info->si_code == SI_TKILL && coopdl_budget_over()) {
         /* The budget's end found a thread that no wrapper has seen yet. */
         (void)coopdl_claim();
@@ -140,17 +147,18 @@ void coopdl_kick_install(void)
 
 bool coopdl_kick_take(struct coopdl_thread *thread)
 {
-    uint32_t none = 0;
-    return atomic_compare_exchange_strong(&thread->kick, &none, 1);
+    uint32_t none = KICK_NONE;
+    return atomic_compare_exchange_strong(&thread->kick, &none, KICK_TAKEN);
 }
 
 void coopdl_kick_drop(struct coopdl_thread *thread)
 {
-    atomic_store(&thread->kick, 0);
+    atomic_store(&thread->kick, KICK_NONE);
 }
 
 void coopdl_kick_send(struct coopdl_thread *thread)
 {
+    atomic_store(&thread->kick, KICK_SENT);
     long result = coopdl_sys(SYS_tgkill, coopdl_pid, atomic_load(&thread->tid),
                              atomic_load(&coopdl_kick_signal));
     if (result == -ESRCH)
@@ -165,8 +173,11 @@ static void await_kick(struct coopdl_thread *thread)
     uint64_t kick = COOPDL_SIGSET_BIT(atomic_load(&coopdl_kick_signal)), mask;
     coopdl_sys(SYS_rt_sigprocmask, SIG_BLOCK, &kick, &mask, COOPDL_SIGSET_SIZE);
     /* The kicker may have dropped it, or be about to, or run a hook: look again every so often. */
+    int64_t begun = coopdl_clock();
     for (int64_t pause = 50 * COOPDL_MICROSECOND; atomic_load(&thread->kick);
          pause += pause < COOPDL_MILLISECOND ? pause : 0) {
+        if (atomic_load(&thread->kick) == KICK_SENT && coopdl_clock() - begun > PATIENCE)
+            coopdl_kick_drop(thread);
         struct timespec wait = coopdl_timespec(pause);
         siginfo_t info;
         if (coopdl_sys(SYS_rt_sigtimedwait, &kick, &info, &wait, COOPDL_SIGSET_SIZE) <= 0)

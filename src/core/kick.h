@@ -14,6 +14,9 @@ extern _Atomic int coopdl_kick_signal;
 /* Installs the handler, once. */
 void coopdl_kick_install(void);
 
+/* What thread->kick says. */
+enum { KICK_NONE, KICK_TAKEN, KICK_SENT };
+
 /* Takes the thread's kick; false if one is under way. */
 bool coopdl_kick_take(struct coopdl_thread *thread);
 

@@ -23,8 +23,8 @@
  * the thread's kick (below) may set FIRED on a deadline that has passed, and
  * set or clear PEACE on a fired one.  The thread may fire itself.
  *
- * The kick.  0, or 1 while someone is about to signal the thread or the signal
- * has not been taken yet (kick.c).  It is taken before the word is looked at,
+ * The kick.  None, or taken while someone is about to signal the thread, or
+ * sent while the signal has not arrived (kick.c).  It is taken before the word is looked at,
  * and a leaving thread changes the word before it looks at the kick: so either
  * the kicker sees the new word and does nothing, or the leaver sees the kick
  * and waits.  Whoever holds it for a fired thread may read that thread's

@@ -14,8 +14,8 @@
  * runtime's hook may be called here (not in a signal handler).  Otherwise async-signal-safe. */
 int64_t coopdl_tick(bool asking);
 
-/* The calling thread, which is fired, makes a call of which it cannot tell whether it would wait: it
- * is to be kicked again in a moment (COOPDL_FIRST_BACKOFF).  Async-signal-safe. */
+/* The calling thread, which is fired, makes a call of which it cannot tell whether it would wait:
+ * it is to be kicked again in a moment (COOPDL_FIRST_BACKOFF).  Async-signal-safe. */
 void coopdl_kick_soon(struct coopdl_thread *thread);
 
 /* The runtime's hook inside the kicked thread. */

@@ -18,6 +18,7 @@
 
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <pthread.h>
 #include <string.h>
 
 enum { PROMPT_CUTS = 4, LONGEST_PAUSE = 50 };
@@ -34,6 +35,8 @@ static void pause_before(uint32_t cut)
 
 int coopdl_cut_errno(struct coopdl_thread *thread, const char *call, enum coopdl_answer answer)
 {
+    /* The calls that are cut are cancellation points, also where the real one is not reached. */
+    pthread_testcancel();
     int64_t now = coopdl_clock();
     struct coopdl_entry *owner = coopdl_owner(thread, now);
     if (!owner) /* the deadline was moved in a handler just now */

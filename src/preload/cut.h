@@ -8,6 +8,7 @@
 #include "core/tick.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 
 /* What a call can be told: EINTR and then ETIMEDOUT; under a budget alone nothing but EINTR;
@@ -22,6 +23,16 @@ static inline int coopdl_cut(struct coopdl_thread *thread, const char *call)
 {
     errno = coopdl_cut_errno(thread, call, ANSWER_ESCALATES);
     return -1;
+}
+
+/* The same for the few that are no cancellation points. */
+static inline int coopdl_cut_uncancelled(struct coopdl_thread *thread, const char *call)
+{
+    int state;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+    int result = coopdl_cut(thread, call);
+    pthread_setcancelstate(state, NULL);
+    return result;
 }
 
 /* The real call has returned `result`: one that was kicked out of its wait is cut. */

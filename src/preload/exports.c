@@ -5,6 +5,32 @@
  * With no deadline: one TLS load, one test, one branch, and a jump to libc's
  * function.  Everything else is in the families.
  */
+/* Variadic in their headers, or redirected, or with another type for the same.  They are defined
+ * here with all their arguments, which are passed in the same places. */
+#define open hidden_open
+#define open64 hidden_open64
+#define openat hidden_openat
+#define openat64 hidden_openat64
+#define fcntl hidden_fcntl
+#define fcntl64 hidden_fcntl64
+#define syscall hidden_syscall
+#define sigpause hidden_sigpause
+#define aio_suspend64 hidden_aio_suspend64
+#include <aio.h>
+#include <fcntl.h>
+#include <mqueue.h>
+#include <signal.h>
+#include <unistd.h>
+#undef open
+#undef open64
+#undef openat
+#undef openat64
+#undef fcntl
+#undef fcntl64
+#undef syscall
+#undef sigpause
+#undef aio_suspend64
+
 #include "preload/preload.h"
 
 #ifndef __clang__ /* an alias is not declared nothrow where its function is: no harm */
@@ -52,6 +78,14 @@
         if (unlikely(!coopdl_real.name))                                                           \
             coopdl_resolve();                                                                      \
         return coopdl_mask_##name arguments;                                                       \
+    }
+#define CHILD(type, name, parameters, arguments)                                                   \
+    EXPORT type name parameters;                                                                   \
+    type name parameters                                                                           \
+    {                                                                                              \
+        if (unlikely(!coopdl_real.name))                                                           \
+            coopdl_resolve();                                                                      \
+        return coopdl_child_##name arguments;                                                      \
     }
 #define ALIAS(alias_name, name) /* NOLINTNEXTLINE(bugprone-macro-parentheses): declares it */      \
     EXPORT extern __typeof__(name) alias_name __attribute__((alias(#name)));

@@ -29,14 +29,49 @@ ssize_t coopdl_timed_readv(int fd, const struct iovec *iov, int n)
     return coopdl_kicked(coopdl_real.readv(fd, iov, n), "readv");
 }
 
+/* At an offset: what has none says so without waiting. */
+static bool read_at_would_wait(int fd)
+{
+    return unlikely(coopdl_cutting(coopdl_self)) && coopdl_would_wait(fd, POLLIN) &&
+           coopdl_sys(SYS_lseek, fd, 0, SEEK_CUR) >= 0;
+}
+
 ssize_t coopdl_timed_pread(int fd, void *buffer, size_t size, off_t offset)
 {
-    struct coopdl_thread *thread = coopdl_self;
-    /* Pipes and sockets have no offset: the kernel says so without waiting. */
-    if (unlikely(coopdl_cutting(thread)) && size && coopdl_would_wait(fd, POLLIN) &&
-        coopdl_sys(SYS_lseek, fd, 0, SEEK_CUR) >= 0)
-        return coopdl_cut(thread, "pread");
+    if (size && read_at_would_wait(fd))
+        return coopdl_cut(coopdl_self, "pread");
     return coopdl_kicked(coopdl_real.pread(fd, buffer, size, offset), "pread");
+}
+
+ssize_t coopdl_timed_preadv(int fd, const struct iovec *iov, int n, off_t offset)
+{
+    if (n > 0 && read_at_would_wait(fd))
+        return coopdl_cut(coopdl_self, "preadv");
+    return coopdl_kicked(coopdl_real.preadv(fd, iov, n, offset), "preadv");
+}
+
+ssize_t coopdl_timed_preadv2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
+{
+    if (unlikely(coopdl_cutting(coopdl_self)) && n > 0 && !(flags & RWF_NOWAIT) &&
+        (offset == -1 ? coopdl_would_wait(fd, POLLIN) : read_at_would_wait(fd)))
+        return coopdl_cut(coopdl_self, "preadv2");
+    return coopdl_kicked(coopdl_real.preadv2(fd, iov, n, offset, flags), "preadv2");
+}
+
+int coopdl_timed_eventfd_read(int fd, eventfd_t *value)
+{
+    if (unlikely(coopdl_cutting(coopdl_self)) && coopdl_would_wait(fd, POLLIN))
+        return coopdl_cut(coopdl_self, "eventfd_read");
+    return (int)coopdl_kicked(coopdl_real.eventfd_read(fd, value), "eventfd_read");
+}
+
+ssize_t coopdl_timed_getrandom(void *buffer, size_t size, unsigned int flags)
+{
+    bool cutting = coopdl_cutting(coopdl_self);
+    ssize_t got = coopdl_real.getrandom(buffer, size, cutting ? flags | GRND_NONBLOCK : flags);
+    if (cutting && got < 0 && errno == EAGAIN && !(flags & GRND_NONBLOCK))
+        return coopdl_cut(coopdl_self, "getrandom");
+    return coopdl_kicked(got, "getrandom");
 }
 
 /* Whether a MSG_DONTWAIT that the caller did not ask for is why the call came back empty. */

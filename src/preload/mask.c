@@ -13,6 +13,7 @@
  */
 #include "core/kick.h"
 #include "core/policy.h"
+#include "preload/cut.h"
 #include "preload/preload.h"
 
 #include <errno.h>
@@ -174,4 +175,14 @@ int coopdl_mask_sigsetmask(int mask)
 int coopdl_mask_siginterrupt(int number, int interrupt)
 {
     return is_ours(number) ? 0 : coopdl_real.siginterrupt(number, interrupt);
+}
+
+/* A kick that is read as data interrupts nothing. */
+int coopdl_mask_signalfd(int fd, const sigset_t *mask, int flags)
+{
+    sigset_t open;
+    int kick = owned();
+    if (!kick || !coopdl_open_mask(mask, &open))
+        return coopdl_real.signalfd(fd, mask, flags);
+    return coopdl_real.signalfd(fd, &open, flags);
 }

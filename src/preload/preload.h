@@ -22,6 +22,7 @@
 /* What a call does in a thread that has a deadline, and so a record: coopdl_self. */
 #define CALL(type, name, parameters, ...) type coopdl_timed_##name parameters;
 #define MASK(type, name, parameters, ...) type coopdl_mask_##name parameters;
+#define CHILD(type, name, parameters, ...) type coopdl_child_##name parameters;
 #include "preload/calls.def"
 
 #endif

@@ -24,6 +24,9 @@ static long result(long value)
     return value;
 }
 
+/* What is no plain system call, and nothing that an allocator would call. */
+#define LIBC(name, arguments) (coopdl_resolve(), coopdl_real.name arguments)
+
 #define SYSTEM(name, ...) result(coopdl_sys(SYS_##name, __VA_ARGS__))
 
 static int coopdl_early_ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
@@ -107,6 +110,7 @@ __attribute__((constructor(101))) void coopdl_resolve(void)
 #define CALL(type, name, ...) resolve(&coopdl_real.name, #name);
 #define FORTIFIED(type, chk, ...) resolve(&coopdl_real.chk, #chk);
 #define MASK(type, name, ...) resolve(&coopdl_real.name, #name);
+#define CHILD(type, name, ...) resolve(&coopdl_real.name, #name);
 #include "preload/calls.def"
 
     /* Whose `poll` does the program see: ours, or that of something in front of us? */

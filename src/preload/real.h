@@ -3,14 +3,30 @@
 #ifndef COOPDL_PRELOAD_REAL_H
 #define COOPDL_PRELOAD_REAL_H
 
+#include <aio.h>
+#include <fcntl.h>
+#include <mqueue.h>
 #include <poll.h>
+#include <semaphore.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/ipc.h>
+#include <sys/msg.h>
+#include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/select.h>
+#include <sys/sem.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -25,17 +41,22 @@
 #define SOCKADDR(address) (address)
 #endif
 
+/* Whether open takes no mode with these flags. */
+#define NEEDS_NO_MODE(flags) (!((flags) & (O_CREAT | O_TMPFILE)))
+
 struct coopdl_real {
 #define CALL(type, name, parameters, ...) type(*name) parameters;
 #define FORTIFIED(type, chk, parameters, ...) type(*chk) parameters;
 #define MASK(type, name, parameters, ...) type(*name) parameters;
+#define CHILD(type, name, parameters, ...) type(*name) parameters;
 #include "preload/calls.def"
 };
 
 /* Never null for a CALL; the others are null until they are resolved. */
 extern struct coopdl_real coopdl_real __attribute__((visibility("hidden")));
 
-/* Resolves all of them.  Done by our constructor, or by a MASK call that comes before it. */
+/* Resolves all of them.  Done by our constructor, or by a MASK or CHILD call that comes before it.
+ */
 void coopdl_resolve(void);
 
 #endif

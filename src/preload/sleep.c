@@ -134,3 +134,12 @@ unsigned int coopdl_timed_sleep(unsigned int seconds)
         return 0; /* slept, or cut before: sleep has no way to fail, and 0 ends the caller's loop */
     return (unsigned int)((left + COOPDL_SECOND - 1) / COOPDL_SECOND);
 }
+
+/* C11: 0, -1 when interrupted, another negative number for any other failure; errno is not said. */
+int coopdl_timed_thrd_sleep(const struct timespec *wanted, struct timespec *rest)
+{
+    if (!sleeps(wanted))
+        return coopdl_real.thrd_sleep(wanted, rest);
+    int error = timed_sleep(coopdl_self, CLOCK_REALTIME, wanted, rest, "thrd_sleep");
+    return error == 0 ? 0 : error == EINTR ? -1 : -2;
+}

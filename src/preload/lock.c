@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * lock.c -- file locks.
+ *
+ * Before expiry they run as they are and the kick ends them.  After expiry the
+ * lock is taken if it is free.
+ */
+#include "preload/cut.h"
+#include "preload/preload.h"
+
+#include <sys/file.h>
+
+/* A try that the caller did not ask for came back without the lock. */
+static bool is_taken(int result)
+{
+    return result < 0 && (errno == EAGAIN || errno == EACCES);
+}
+
+int coopdl_timed_flock(int fd, int operation)
+{
+    bool cutting = coopdl_cutting(coopdl_self);
+    int result = coopdl_real.flock(fd, cutting ? operation | LOCK_NB : operation);
+    if (cutting && is_taken(result) && !(operation & LOCK_NB))
+        return coopdl_cut_uncancelled(coopdl_self, "flock");
+    return result < 0 && errno == EINTR && coopdl_cutting(coopdl_self)
+               ? coopdl_cut_uncancelled(coopdl_self, "flock")
+               : result;
+}
+
+int coopdl_timed_lockf(int fd, int command, off_t size)
+{
+    bool cutting = coopdl_cutting(coopdl_self) && command == F_LOCK;
+    int result = coopdl_real.lockf(fd, cutting ? F_TLOCK : command, size);
+    if (cutting && is_taken(result))
+        return coopdl_cut(coopdl_self, "lockf");
+    return (int)coopdl_kicked(result, "lockf");
+}
+
+int coopdl_timed_fcntl(int fd, int command, void *argument)
+{
+    bool waits = command == F_SETLKW || command == F_OFD_SETLKW;
+    bool cutting = coopdl_cutting(coopdl_self) && waits;
+    int instead = command == F_SETLKW ? F_SETLK : F_OFD_SETLK;
+    int result = coopdl_real.fcntl(fd, cutting ? instead : command, argument);
+    if (cutting && is_taken(result))
+        return coopdl_cut(coopdl_self, "fcntl");
+    return waits ? (int)coopdl_kicked(result, "fcntl") : result;
+}

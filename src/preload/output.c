@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * output.c -- write and send and their relatives.
+ *
+ * Before expiry they run as they are and the kick ends them, with the count of
+ * what has gone out if anything has.  After expiry what can be written now is
+ * written, so that a traceback, a log line or a ROLLBACK gets out: what fits
+ * without waiting, and the count says how much that was.
+ */
+#include "preload/cut.h"
+#include "preload/preload.h"
+
+#include "core/sys.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+
+/* A MSG_DONTWAIT that the caller did not ask for is why nothing went out. */
+static bool send_would_have_waited(int fd, ssize_t sent, int flags)
+{
+    return sent < 0 && errno == EAGAIN && !(flags & MSG_DONTWAIT) && coopdl_is_blocking(fd);
+}
+
+/* `transmit` is the real call with `how` for its flags. */
+#define SEND(fd, flags, transmit, call)                                                            \
+    {                                                                                              \
+        bool cutting = coopdl_cutting(coopdl_self);                                                \
+        int how = unlikely(cutting) ? (flags) | MSG_DONTWAIT : (flags);                            \
+        ssize_t sent = (transmit);                                                                 \
+        if (unlikely(cutting) && send_would_have_waited(fd, sent, flags))                          \
+            return coopdl_cut(coopdl_self, call);                                                  \
+        return coopdl_kicked(sent, call);                                                          \
+    }
+
+static bool is_pipe(int fd)
+{
+    struct stat status;
+    return fstat(fd, &status) == 0 && S_ISFIFO(status.st_mode);
+}
+
+/* A pipe that poll calls writable takes this much without waiting. */
+static size_t fits(int fd, size_t size)
+{
+    return size > PIPE_BUF && is_pipe(fd) && coopdl_is_blocking(fd) ? PIPE_BUF : size;
+}
+
+ssize_t coopdl_timed_write(int fd, const void *buffer, size_t size)
+{
+    if (likely(!coopdl_cutting(coopdl_self)))
+        return coopdl_kicked(coopdl_real.write(fd, buffer, size), "write");
+    if (size && coopdl_would_wait(fd, POLLOUT))
+        return coopdl_cut(coopdl_self, "write");
+    return TRY(coopdl_real.write(fd, buffer, fits(fd, size)), "write");
+}
+
+ssize_t coopdl_timed_writev(int fd, const struct iovec *iov, int n)
+{
+    if (likely(!coopdl_cutting(coopdl_self)))
+        return coopdl_kicked(coopdl_real.writev(fd, iov, n), "writev");
+    if (n > 0 && coopdl_would_wait(fd, POLLOUT))
+        return coopdl_cut(coopdl_self, "writev");
+    return TRY(coopdl_real.writev(fd, iov, n), "writev");
+}
+
+/* At an offset: what has none says so without waiting. */
+static bool write_at_would_wait(int fd)
+{
+    return unlikely(coopdl_cutting(coopdl_self)) && coopdl_would_wait(fd, POLLOUT) &&
+           coopdl_sys(SYS_lseek, fd, 0, SEEK_CUR) >= 0;
+}
+
+ssize_t coopdl_timed_pwrite(int fd, const void *buffer, size_t size, off_t offset)
+{
+    if (size && write_at_would_wait(fd))
+        return coopdl_cut(coopdl_self, "pwrite");
+    return TRY(coopdl_real.pwrite(fd, buffer, size, offset), "pwrite");
+}
+
+ssize_t coopdl_timed_pwritev(int fd, const struct iovec *iov, int n, off_t offset)
+{
+    if (n > 0 && write_at_would_wait(fd))
+        return coopdl_cut(coopdl_self, "pwritev");
+    return TRY(coopdl_real.pwritev(fd, iov, n, offset), "pwritev");
+}
+
+ssize_t coopdl_timed_pwritev2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
+{
+    if (unlikely(coopdl_cutting(coopdl_self)) && n > 0 && !(flags & RWF_NOWAIT) &&
+        (offset == -1 ? coopdl_would_wait(fd, POLLOUT) : write_at_would_wait(fd)))
+        return coopdl_cut(coopdl_self, "pwritev2");
+    return TRY(coopdl_real.pwritev2(fd, iov, n, offset, flags), "pwritev2");
+}
+
+ssize_t coopdl_timed_send(int fd, const void *buffer, size_t size, int flags)
+{
+    SEND(fd, flags, coopdl_real.send(fd, buffer, size, how), "send");
+}
+
+ssize_t coopdl_timed_sendto(int fd, const void *buffer, size_t size, int flags,
+                            CONST_SOCKADDR_ARG address, socklen_t length)
+{
+    SEND(fd, flags, coopdl_real.sendto(fd, buffer, size, how, address, length), "sendto");
+}
+
+ssize_t coopdl_timed_sendmsg(int fd, const struct msghdr *message, int flags)
+{
+    SEND(fd, flags, coopdl_real.sendmsg(fd, message, how), "sendmsg");
+}
+
+static ssize_t sendmmsg_any(int fd, struct mmsghdr *messages, unsigned int n, int flags)
+{
+    SEND(fd, flags, coopdl_real.sendmmsg(fd, messages, n, how), "sendmmsg");
+}
+
+int coopdl_timed_sendmmsg(int fd, struct mmsghdr *messages, unsigned int n, int flags)
+{
+    return (int)sendmmsg_any(fd, messages, n, flags);
+}
+
+ssize_t coopdl_timed_sendfile(int out, int in, off_t *offset, size_t size)
+{
+    if (unlikely(coopdl_cutting(coopdl_self))) {
+        if (size && coopdl_would_wait(out, POLLOUT))
+            return coopdl_cut_uncancelled(coopdl_self, "sendfile");
+        coopdl_kick_soon(coopdl_self);
+    }
+    ssize_t sent = coopdl_real.sendfile(out, in, offset, size);
+    return sent < 0 && errno == EINTR && coopdl_cutting(coopdl_self)
+               ? coopdl_cut_uncancelled(coopdl_self, "sendfile")
+               : sent;
+}
+
+/* The pipe calls have a flag of their own for not waiting.  Where it came from the caller, or the
+ * pipe is in that mode, EAGAIN is the answer. */
+static ssize_t pipe_result(ssize_t moved, unsigned int flags, int one, int other, const char *call)
+{
+    if (moved < 0 && errno == EAGAIN && !(flags & SPLICE_F_NONBLOCK) && coopdl_is_blocking(one) &&
+        coopdl_is_blocking(other))
+        return coopdl_cut(coopdl_self, call);
+    return coopdl_kicked(moved, call);
+}
+
+ssize_t coopdl_timed_splice(int in, off64_t *in_offset, int out, off64_t *out_offset, size_t size,
+                            unsigned int flags)
+{
+    if (likely(!coopdl_cutting(coopdl_self)))
+        return coopdl_kicked(coopdl_real.splice(in, in_offset, out, out_offset, size, flags),
+                             "splice");
+    /* The flag is for the pipe; the other end may be a socket or a terminal. */
+    if (size && ((!is_pipe(in) && coopdl_would_wait(in, POLLIN)) ||
+                 (!is_pipe(out) && coopdl_would_wait(out, POLLOUT))))
+        return coopdl_cut(coopdl_self, "splice");
+    coopdl_kick_soon(coopdl_self);
+    ssize_t moved =
+        coopdl_real.splice(in, in_offset, out, out_offset, size, flags | SPLICE_F_NONBLOCK);
+    return pipe_result(moved, flags, in, out, "splice");
+}
+
+ssize_t coopdl_timed_tee(int in, int out, size_t size, unsigned int flags)
+{
+    unsigned int how = unlikely(coopdl_cutting(coopdl_self)) ? flags | SPLICE_F_NONBLOCK : flags;
+    return pipe_result(coopdl_real.tee(in, out, size, how), flags, in, out, "tee");
+}
+
+ssize_t coopdl_timed_vmsplice(int fd, const struct iovec *iov, size_t n, unsigned int flags)
+{
+    unsigned int how = unlikely(coopdl_cutting(coopdl_self)) ? flags | SPLICE_F_NONBLOCK : flags;
+    return pipe_result(coopdl_real.vmsplice(fd, iov, n, how), flags, fd, fd, "vmsplice");
+}
+
+int coopdl_timed_eventfd_write(int fd, eventfd_t value)
+{
+    if (unlikely(coopdl_cutting(coopdl_self)) && coopdl_would_wait(fd, POLLOUT))
+        return coopdl_cut(coopdl_self, "eventfd_write");
+    return (int)TRY(coopdl_real.eventfd_write(fd, value), "eventfd_write");
+}

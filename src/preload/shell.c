@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * shell.c -- the shell that system and popen start, and the wait for it.
+ *
+ * libc's own start it and wait for it inside libc, where the deadline can
+ * neither be handed down nor end the wait, which restarts on EINTR.  A wait
+ * that is cut ends as libc's does when a thread is cancelled in system: the
+ * shell is killed, since nobody could wait for it again, and no zombie is left.
+ * What the shell has started has the deadline itself.
+ *
+ * Ours, with the same behaviour, take over for good when a process gets its
+ * first deadline: a stream that is opened outside a scope may be closed inside
+ * one, and two systems at once, each with an idea of its own of what to restore
+ * SIGINT to, would leave it ignored.
+ */
+#include "preload/shell.h"
+
+#include "core/kick.h"
+#include "core/sys.h"
+#include "preload/cut.h"
+#include "preload/inherit.h"
+#include "preload/preload.h"
+
+bool coopdl_shell_is_ours(void)
+{
+    return atomic_load(&coopdl_kick_signal) != 0;
+}
+
+int coopdl_shell_start(pid_t *pid, const char *command, const posix_spawn_file_actions_t *actions,
+                       const posix_spawnattr_t *attributes)
+{
+    char sh[] = "sh", option[] = "-c", end[] = "--";
+    char *const argv[] = {sh, option, end, (char *)(uintptr_t)command, NULL};
+    return INHERIT(environ,
+                   coopdl_real.posix_spawn(pid, "/bin/sh", actions, attributes, argv, inherited));
+}
+
+int coopdl_shell_wait(pid_t pid, const char *call)
+{
+    struct coopdl_thread *thread = coopdl_active();
+    bool was_fired = thread && coopdl_load(thread) & WORD_FIRED;
+    for (;;) {
+        int status = 0;
+        bool cutting = thread && coopdl_cutting(thread);
+        pid_t ended = coopdl_real.waitpid(pid, &status, cutting ? WNOHANG : 0);
+        if (ended > 0)
+            return status;
+        if (ended == 0)
+            break;
+        if (errno != EINTR)
+            return -1;
+        /* Kicked for a runtime's exception, which is to be raised before anything is cut. */
+        if (thread && !was_fired && coopdl_load(thread) & WORD_FIRED && !coopdl_cutting(thread)) {
+            coopdl_shell_end(pid);
+            return -1;
+        }
+    }
+    coopdl_shell_end(pid);
+    return coopdl_cut(thread, call);
+}
+
+void coopdl_shell_end(pid_t pid)
+{
+    coopdl_sys(SYS_kill, pid, SIGKILL);
+    while (coopdl_sys(SYS_wait4, pid, 0, 0, 0) == -EINTR)
+        ;
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * signal.c -- waiting for signals.
+ *
+ * The kick's own signal is taken out of what is waited for: it would be taken
+ * from the queue as the program's, and no handler would run.
+ *
+ * sigwait has no EINTR in its contract and libc begins anew inside: so it is
+ * made of sigwaitinfo here, and only a cut ends it, with the number returned.
+ */
+#include "preload/cut.h"
+#include "preload/preload.h"
+
+#include "core/sys.h"
+
+static const struct timespec no_time = {0};
+
+/* A signal is pending that `blocked` would let through: waiting with that mask would not wait. */
+static bool would_arrive(uint64_t blocked)
+{
+    uint64_t pending = 0;
+    coopdl_sys(SYS_rt_sigpending, &pending, COOPDL_SIGSET_SIZE);
+    return (pending & ~blocked) != 0;
+}
+
+static uint64_t current_mask(void)
+{
+    uint64_t mask = 0;
+    coopdl_sys(SYS_rt_sigprocmask, SIG_BLOCK, 0, &mask, COOPDL_SIGSET_SIZE);
+    return mask;
+}
+
+int coopdl_timed_pause(void)
+{
+    if (unlikely(coopdl_cutting(coopdl_self)))
+        return coopdl_cut(coopdl_self, "pause");
+    return (int)coopdl_kicked(coopdl_real.pause(), "pause");
+}
+
+int coopdl_timed_sigsuspend(const sigset_t *mask)
+{
+    sigset_t open;
+    if (!coopdl_open_mask(mask, &open))
+        return coopdl_real.sigsuspend(mask);
+    uint64_t blocked;
+    __builtin_memcpy(&blocked, &open, sizeof(blocked));
+    if (unlikely(coopdl_cutting(coopdl_self)) && !would_arrive(blocked))
+        return coopdl_cut(coopdl_self, "sigsuspend");
+    return (int)coopdl_kicked(coopdl_real.sigsuspend(&open), "sigsuspend");
+}
+
+/* The mask of BSD: the first 32 signals, with the others unblocked. */
+int coopdl_timed_sigpause(int mask)
+{
+    if (unlikely(coopdl_cutting(coopdl_self)) && !would_arrive((uint32_t)mask))
+        return coopdl_cut(coopdl_self, "sigpause");
+    return (int)coopdl_kicked(coopdl_real.sigpause(mask), "sigpause");
+}
+
+int coopdl_timed___xpg_sigpause(int number)
+{
+    if (number < 1 || number > 64)
+        return coopdl_real.__xpg_sigpause(number);
+    if (unlikely(coopdl_cutting(coopdl_self)) &&
+        !would_arrive(current_mask() & ~COOPDL_SIGSET_BIT(number)))
+        return coopdl_cut(coopdl_self, "sigpause");
+    return (int)coopdl_kicked(coopdl_real.__xpg_sigpause(number), "sigpause");
+}
+
+/* What of `set` is pending now, taken from the queue: its number, or -1. */
+static int take_signal(const sigset_t *set, siginfo_t *info)
+{
+    return PERFORM(coopdl_self, coopdl_real.sigtimedwait(set, info, &no_time));
+}
+
+int coopdl_timed_sigwaitinfo(const sigset_t *set, siginfo_t *info)
+{
+    sigset_t open;
+    if (!coopdl_open_mask(set, &open))
+        return coopdl_real.sigwaitinfo(set, info);
+    if (likely(!coopdl_cutting(coopdl_self)))
+        return (int)coopdl_kicked(coopdl_real.sigwaitinfo(&open, info), "sigwaitinfo");
+    int number = take_signal(&open, info);
+    return number > 0 || errno != EAGAIN ? number : coopdl_cut(coopdl_self, "sigwaitinfo");
+}
+
+int coopdl_timed_sigtimedwait(const sigset_t *set, siginfo_t *info, const struct timespec *timeout)
+{
+    sigset_t open;
+    if (!coopdl_open_mask(set, &open) || (timeout && !coopdl_readable_timespec(timeout)))
+        return coopdl_real.sigtimedwait(set, info, timeout);
+    bool waits = !timeout || timeout->tv_sec || timeout->tv_nsec;
+    int number = unlikely(coopdl_cutting(coopdl_self)) && waits
+                     ? take_signal(&open, info)
+                     : coopdl_real.sigtimedwait(&open, info, timeout);
+    if (number < 0 && (errno == EAGAIN || errno == EINTR) && waits && coopdl_cutting(coopdl_self)) {
+        int told = coopdl_cut_errno(coopdl_self, "sigtimedwait", ANSWER_ESCALATES);
+        errno = timeout ? EAGAIN : told; /* with a timeout, that it has run out */
+    }
+    return number;
+}
+
+int coopdl_timed_sigwait(const sigset_t *set, int *number)
+{
+    sigset_t open;
+    int saved = errno;
+    if (!coopdl_open_mask(set, &open))
+        return coopdl_real.sigwait(set, number);
+    for (;;) {
+        int got = unlikely(coopdl_cutting(coopdl_self)) ? take_signal(&open, NULL)
+                                                        : coopdl_real.sigwaitinfo(&open, NULL);
+        int error = errno;
+        errno = saved;
+        if (got > 0) {
+            *number = got;
+            return 0;
+        }
+        if (error != EINTR && error != EAGAIN)
+            return error;
+        if (coopdl_cutting(coopdl_self))
+            return coopdl_cut_errno(coopdl_self, "sigwait", ANSWER_ESCALATES);
+    }
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * syscall.c -- libc's syscall(): the numbers of the wrapped calls go the way of
+ * the wrappers, all others straight to the kernel.
+ *
+ * What differs between a system call and libc's function for it is put right
+ * here: the size of the signal set, the pair that pselect6 takes, errors as
+ * numbers.
+ */
+#include "preload/cut.h"
+#include "preload/preload.h"
+
+#include "core/sys.h"
+
+#define P(type, argument) ((type)(uintptr_t)(argument))
+
+static long by_errno(int error)
+{
+    if (error == 0)
+        return 0;
+    errno = error;
+    return -1;
+}
+
+/* The mask that pselect6 is given in a pair with its size. */
+static const sigset_t *mask_of(long pair)
+{
+    return pair && coopdl_readable(P(void *, pair)) ? *P(const sigset_t **, pair) : NULL;
+}
+
+long coopdl_timed_syscall(long number, long a, long b, long c, long d, long e, long f)
+{
+    switch (number) {
+#define NUMBER(name, call)                                                                         \
+    case SYS_##name:                                                                               \
+        return (call);
+#include "preload/calls.def"
+    default:
+        return coopdl_real.syscall(number, a, b, c, d, e, f);
+    }
+}
