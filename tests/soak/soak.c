@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * soak.c -- threads that enter random nested scopes, from 0 to 3 ms, around
- * pipes, sockets and sleeps: soak [SECONDS [THREADS]].
+ * soak.c -- threads that enter random nested scopes, from 0 to 3 ms, around all
+ * kinds of blocking calls: soak [SECONDS [THREADS]].
  *
  * Checked in each round:
  * - never early: a call fails only after the deadline that ruled it;
@@ -22,9 +22,12 @@
 #include "coopdl.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <mqueue.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -32,8 +35,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/msg.h>
+#include <sys/prctl.h>
 #include <sys/select.h>
+#include <sys/sem.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -64,12 +76,22 @@ static const int64_t bounds[LATENESSES] = {100 * COOPDL_MICROSECOND, COOPDL_MILL
 struct worker {
     pthread_t thread;
     uint64_t random;
-    int silent[2], busy[2], socket[2], epoll; /* nobody writes to silent and socket */
+    int silent[2], socket[2];    /* nobody writes there */
+    int full[2], full_socket[2]; /* nobody reads there */
+    int busy[2], epoll, listener, event;
+    int file, locked; /* one file opened twice; the second has it locked */
+    int queue, semaphores;
+    mqd_t mq;
+    sem_t semaphore;
+    char fifo[64]; /* nobody opens it for writing */
     unsigned char next_in, next_out;
     struct counts counts;
 };
 
 static atomic_bool stop;
+static pid_t stuck_child;
+static sigset_t no_signals, some_signals;
+static const struct timespec second = {.tv_sec = 1};
 
 static uint64_t next_random(struct worker *worker, uint64_t below)
 {
@@ -79,37 +101,228 @@ static uint64_t next_random(struct worker *worker, uint64_t below)
     return worker->random % below;
 }
 
-/* A call that would wait for ever, or for longer than any deadline here. */
-static int wait_somehow(struct worker *worker)
+/*
+ * The calls: each would wait for ever, or for longer than any deadline here.
+ * They give the errno that they failed with, 0 if they did not.
+ */
+static int failure(ssize_t result)
+{
+    return result < 0 ? errno : 0;
+}
+
+static int wait_read(struct worker *worker)
 {
     char byte;
+    return failure(read(worker->silent[0], &byte, 1));
+}
+
+static int wait_readv(struct worker *worker)
+{
+    char byte;
+    struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+    return failure(readv(worker->silent[0], &iov, 1));
+}
+
+static int wait_recv(struct worker *worker)
+{
+    char byte;
+    return failure(recv(worker->socket[0], &byte, 1, 0));
+}
+
+static int wait_recvmsg(struct worker *worker)
+{
+    char byte;
+    struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+    return failure(recvmsg(worker->socket[0], &message, 0));
+}
+
+static int wait_accept(struct worker *worker)
+{
+    return failure(accept(worker->listener, NULL, NULL));
+}
+
+static int wait_poll(struct worker *worker)
+{
     struct pollfd pollfd = {.fd = worker->silent[0], .events = POLLIN};
-    struct timespec second = {.tv_sec = 1};
+    return failure(poll(&pollfd, 1, next_random(worker, 2) ? -1 : 1000));
+}
+
+static int wait_ppoll(struct worker *worker)
+{
+    struct pollfd pollfd = {.fd = worker->silent[0], .events = POLLIN};
+    return failure(ppoll(&pollfd, 1, &second, NULL));
+}
+
+static int wait_select(struct worker *worker)
+{
     struct timeval timeout = {.tv_sec = 1};
-    struct epoll_event event;
     fd_set set;
-    switch (next_random(worker, 9)) {
-    case 0:
-        return read(worker->silent[0], &byte, 1) < 0 ? errno : 0;
-    case 1:
-        return recv(worker->socket[0], &byte, 1, 0) < 0 ? errno : 0;
-    case 2:
-        return poll(&pollfd, 1, -1) < 0 ? errno : 0;
-    case 3:
-        return poll(&pollfd, 1, 1000) < 0 ? errno : 0;
-    case 4:
-        return ppoll(&pollfd, 1, &second, NULL) < 0 ? errno : 0;
-    case 5:
-        FD_ZERO(&set);
-        FD_SET(worker->silent[0], &set);
-        return select(worker->silent[0] + 1, &set, NULL, NULL, &timeout) < 0 ? errno : 0;
-    case 6:
-        return epoll_wait(worker->epoll, &event, 1, 1000) < 0 ? errno : 0;
-    case 7:
-        return nanosleep(&second, NULL) < 0 ? errno : 0;
-    default:
-        return clock_nanosleep(CLOCK_MONOTONIC, 0, &second, NULL);
-    }
+    FD_ZERO(&set);
+    FD_SET(worker->silent[0], &set);
+    return failure(select(worker->silent[0] + 1, &set, NULL, NULL, &timeout));
+}
+
+static int wait_pselect(struct worker *worker)
+{
+    fd_set set;
+    FD_ZERO(&set);
+    FD_SET(worker->silent[0], &set);
+    return failure(pselect(worker->silent[0] + 1, &set, NULL, NULL, NULL, &no_signals));
+}
+
+static int wait_epoll(struct worker *worker)
+{
+    struct epoll_event event;
+    return failure(epoll_wait(worker->epoll, &event, 1, 1000));
+}
+
+static int wait_nanosleep(struct worker *worker)
+{
+    (void)worker;
+    return failure(nanosleep(&second, NULL));
+}
+
+static int wait_clock_nanosleep(struct worker *worker)
+{
+    (void)worker;
+    return clock_nanosleep(CLOCK_MONOTONIC, 0, &second, NULL);
+}
+
+static int wait_write(struct worker *worker)
+{
+    return failure(write(worker->full[1], "x", 1));
+}
+
+static int wait_send(struct worker *worker)
+{
+    return failure(send(worker->full_socket[0], "x", 1, 0));
+}
+
+static int wait_splice(struct worker *worker)
+{
+    return failure(splice(worker->silent[0], NULL, worker->busy[1], NULL, 1, 0));
+}
+
+static int wait_eventfd(struct worker *worker)
+{
+    eventfd_t value;
+    return failure(eventfd_read(worker->event, &value));
+}
+
+static int wait_child(struct worker *worker)
+{
+    (void)worker;
+    return failure(waitpid(stuck_child, NULL, 0));
+}
+
+static int wait_flock(struct worker *worker)
+{
+    return failure(flock(worker->file, LOCK_EX));
+}
+
+static int wait_fcntl(struct worker *worker)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    return failure(fcntl(worker->file, F_SETLKW, &lock));
+}
+
+static int wait_sem(struct worker *worker)
+{
+    return failure(sem_wait(&worker->semaphore));
+}
+
+static int wait_sem_clock(struct worker *worker)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec++;
+    return failure(sem_clockwait(&worker->semaphore, CLOCK_MONOTONIC, &until));
+}
+
+static int wait_msgrcv(struct worker *worker)
+{
+    struct {
+        long type;
+        char text[8];
+    } message;
+    return failure(msgrcv(worker->queue, &message, sizeof(message.text), 0, 0));
+}
+
+static int wait_mq(struct worker *worker)
+{
+    char text[8];
+    return failure(mq_receive(worker->mq, text, sizeof(text), NULL));
+}
+
+static int wait_open(struct worker *worker)
+{
+    int fd = open(worker->fifo, O_RDONLY);
+    if (fd >= 0)
+        close(fd);
+    return failure(fd);
+}
+
+static int wait_semop(struct worker *worker)
+{
+    struct sembuf down = {.sem_op = -1};
+    return failure(semop(worker->semaphores, &down, 1));
+}
+
+static int wait_signal(struct worker *worker)
+{
+    (void)worker;
+    int error = failure(sigtimedwait(&some_signals, NULL, &second));
+    return error == EAGAIN ? ETIMEDOUT : error; /* its own time-out */
+}
+
+static int wait_sigsuspend(struct worker *worker)
+{
+    (void)worker;
+    return failure(sigsuspend(&no_signals));
+}
+
+static int wait_syscall(struct worker *worker)
+{
+    char byte;
+    return failure(syscall(SYS_read, worker->silent[0], &byte, 1));
+}
+
+static int (*const calls[])(struct worker *) = {
+    wait_read,
+    wait_readv,
+    wait_recv,
+    wait_recvmsg,
+    wait_accept,
+    wait_poll,
+    wait_ppoll,
+    wait_select,
+    wait_pselect,
+    wait_epoll,
+    wait_nanosleep,
+    wait_nanosleep,
+    wait_clock_nanosleep,
+    wait_write,
+    wait_send,
+    wait_splice,
+    wait_eventfd,
+    wait_child,
+    wait_flock,
+    wait_fcntl,
+    wait_sem,
+    wait_sem_clock,
+    wait_msgrcv,
+    wait_mq,
+    wait_open,
+    wait_semop,
+    wait_signal,
+    wait_sigsuspend,
+    wait_syscall,
+};
+
+static int wait_somehow(struct worker *worker)
+{
+    return calls[next_random(worker, sizeof(calls) / sizeof(calls[0]))](worker);
 }
 
 static void check_cut(struct worker *worker, int64_t deadline, int64_t begun, int error)
@@ -226,14 +439,80 @@ static void *work(void *argument)
     return NULL;
 }
 
+static void fill(int fd)
+{
+    static const char block[4096];
+    int flags = fcntl(fd, F_GETFL);
+    fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+    while (write(fd, block, sizeof(block)) > 0 || write(fd, block, 1) > 0)
+        ;
+    fcntl(fd, F_SETFL, flags);
+}
+
+static bool lock_file(struct worker *worker)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    char name[] = "/tmp/coopdl-soak-XXXXXX";
+    worker->file = mkstemp(name);
+    worker->locked = open(name, O_RDWR);
+    unlink(name);
+    return flock(worker->locked, LOCK_EX) == 0 && fcntl(worker->locked, F_OFD_SETLK, &lock) == 0;
+}
+
+static bool make_names(struct worker *worker, unsigned number)
+{
+    struct mq_attr attributes = {.mq_maxmsg = 1, .mq_msgsize = 8};
+    char name[48];
+    snprintf(name, sizeof(name), "/coopdl-soak-%d-%u", (int)getpid(), number);
+    worker->mq = mq_open(name, O_CREAT | O_RDWR, 0600, &attributes);
+    mq_unlink(name);
+    snprintf(worker->fifo, sizeof(worker->fifo), "/tmp%s", name);
+    return worker->mq >= 0 && mkfifo(worker->fifo, 0600) == 0;
+}
+
 static bool set_up(struct worker *worker, unsigned number)
 {
     struct epoll_event event = {.events = EPOLLIN};
     worker->random = (uint64_t)coopdl_now() * 2654435761u + number + 1;
     worker->epoll = epoll_create1(0);
-    return pipe(worker->silent) == 0 && pipe(worker->busy) == 0 &&
-           socketpair(AF_UNIX, SOCK_STREAM, 0, worker->socket) == 0 && worker->epoll >= 0 &&
-           epoll_ctl(worker->epoll, EPOLL_CTL_ADD, worker->silent[0], &event) == 0;
+    worker->event = eventfd(0, 0);
+    worker->listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    worker->queue = msgget(IPC_PRIVATE, 0600);
+    worker->semaphores = semget(IPC_PRIVATE, 1, 0600);
+    sa_family_t name = AF_UNIX;
+    if (pipe(worker->silent) || pipe(worker->busy) || pipe(worker->full) ||
+        socketpair(AF_UNIX, SOCK_STREAM, 0, worker->socket) ||
+        socketpair(AF_UNIX, SOCK_STREAM, 0, worker->full_socket) ||
+        bind(worker->listener, (struct sockaddr *)&name, sizeof(name)) ||
+        listen(worker->listener, 1) || sem_init(&worker->semaphore, 0, 0) ||
+        epoll_ctl(worker->epoll, EPOLL_CTL_ADD, worker->silent[0], &event))
+        return false;
+    fill(worker->full[1]);
+    fill(worker->full_socket[0]);
+    return worker->queue >= 0 && worker->semaphores >= 0 && lock_file(worker) &&
+           make_names(worker, number);
+}
+
+static void tear_down(struct worker *worker)
+{
+    msgctl(worker->queue, IPC_RMID, NULL);
+    semctl(worker->semaphores, 0, IPC_RMID);
+    unlink(worker->fifo);
+}
+
+/* A child for waitpid, which ends with its parent; and two sets of signals. */
+static bool set_up_process(void)
+{
+    sigemptyset(&no_signals);
+    sigemptyset(&some_signals);
+    sigaddset(&some_signals, SIGUSR2);
+    stuck_child = fork();
+    if (stuck_child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (;;)
+            pause();
+    }
+    return stuck_child > 0;
 }
 
 static void add(struct counts *sum, const struct counts *one)
@@ -270,11 +549,15 @@ int main(int count, char **arguments)
         return 125;
     }
     struct worker *workers = calloc((size_t)threads, sizeof(*workers));
+    if (!workers || !set_up_process()) {
+        perror("soak: cannot start");
+        exit(1);
+    }
     for (int i = 0; i < threads; i++)
-        if (!workers || !set_up(&workers[i], (unsigned)i) ||
+        if (!set_up(&workers[i], (unsigned)i) ||
             pthread_create(&workers[i].thread, NULL, work, &workers[i]) != 0) {
             perror("soak: cannot start");
-            return 1;
+            exit(1);
         }
     sleep((unsigned)seconds);
     atomic_store(&stop, true);
@@ -283,7 +566,9 @@ int main(int count, char **arguments)
     for (int i = 0; i < threads; i++) {
         pthread_join(workers[i].thread, NULL);
         add(&sum, &workers[i].counts);
+        tear_down(&workers[i]);
     }
+    kill(stuck_child, SIGKILL);
     free(workers);
     printf("1..5\n");
     printf("# %d s, %d threads, %" PRIu64 " rounds, %" PRIu64 " calls, %" PRIu64 " cut\n", seconds,

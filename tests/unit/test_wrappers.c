@@ -4,7 +4,7 @@
  * would wait, unharmed by a far deadline, performed after expiry when it does
  * not wait, and with the kernel's errors for bad arguments.
  */
-#include "support.h"
+#include "cancel.h"
 
 #include <arpa/inet.h>
 #include <dlfcn.h>
@@ -428,25 +428,33 @@ Test(wrappers, what_would_not_wait_is_performed)
 }
 
 /* The kernel's log: a device that has offsets and waits at its end. */
+static ssize_t read_log(int log, bool vector)
+{
+    static char record[8192];
+    struct iovec into = {.iov_base = record, .iov_len = sizeof(record)};
+    return vector ? AS(ssize_t(*)(int, const struct iovec *, int, off_t))(log, &into, 1, 0)
+                  : AS(ssize_t(*)(int, void *, size_t, off_t, size_t))(log, record, sizeof(record),
+                                                                       0, sizeof(record));
+}
+
 Test(wrappers, pread_of_a_device)
 {
-    static const char *names[] = {"pread", "pread64", "__pread64", "__pread_chk", "__pread64_chk"};
+    static const char *names[] = {"pread",         "pread64", "__pread64", "__pread_chk",
+                                  "__pread64_chk", "preadv",  "preadv64"};
     int log = open("/dev/kmsg", O_RDONLY);
-    char record[8192];
     if (log < 0 || lseek(log, 0, SEEK_END) < 0)
         cr_skip_test("/dev/kmsg cannot be read here");
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         coopdl_scope scope;
-        ssize_t (*call)(int, void *, size_t, off_t, size_t);
-        *(void **)&call = dlsym(RTLD_DEFAULT, names[i]);
+        *(void **)&f.call = dlsym(RTLD_DEFAULT, names[i]);
         int64_t deadline = coopdl_after(20 * MS);
         coopdl_enter(&scope, deadline);
         ssize_t got; /* the kernel may have something to say meanwhile */
-        while ((got = call(log, record, sizeof(record), 0, sizeof(record))) > 0)
+        while ((got = read_log(log, strstr(names[i], "preadv"))) > 0)
             ;
         expect(got == -1 && errno == EINTR, "%s: %s", names[i], strerror(errno));
         assert_on_time(deadline, names[i]);
-        while ((got = call(log, record, sizeof(record), 0, sizeof(record))) > 0)
+        while ((got = read_log(log, strstr(names[i], "preadv"))) > 0)
             ;
         expect(got == -1 && errno == ETIMEDOUT, "%s: %s", names[i], strerror(errno));
         coopdl_leave(&scope);
@@ -637,4 +645,13 @@ Test(wrappers, retry_loops_do_not_spin)
         rounds++;
     expect(rounds >= 5 && rounds < 60, "%d", rounds);
     coopdl_leave(&scope);
+}
+
+Test(wrappers, cancelled)
+{
+    for (int i = 0; i < CASES; i++) {
+        begin(i);
+        assert_cancellable(cases[i].call, cases[i].name);
+        tear_down();
+    }
 }

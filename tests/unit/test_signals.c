@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_signals.c -- the program's own signals beside the kick: handlers that
+ * make wrapped calls, on an alternate stack too, the same realtime signal in
+ * two hands, masks, signalfd.
+ */
+#include "support.h"
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+
+TestSuite(signals, .timeout = 30);
+
+#define KICK (SIGRTMAX - 5) /* the default of COOPDL_SIGNAL */
+
+static volatile sig_atomic_t handled, in_handler, on_alternate;
+static int quiet;
+static char *stack;
+
+enum { STACK = 1 << 16 };
+
+static void read_in_handler(int number)
+{
+    int saved = errno;
+    char here;
+    (void)number;
+    on_alternate = stack && &here >= stack && &here < stack + STACK;
+    in_handler = read_errno(quiet);
+    handled++;
+    errno = saved;
+}
+
+static void handle(int number, void (*handler)(int), int flags)
+{
+    struct sigaction action = {.sa_handler = handler, .sa_flags = flags};
+    sigfillset(&action.sa_mask); /* as careful programs do: the kick gets in all the same */
+    cr_assert(sigaction(number, &action, NULL) == 0);
+}
+
+Test(signals, handler_that_blocks)
+{
+    coopdl_scope scope;
+    quiet = silent_pipe();
+    handle(SIGALRM, read_in_handler, SA_RESTART);
+    int64_t deadline = coopdl_after(1200 * MS);
+    coopdl_enter(&scope, deadline);
+    alarm(1);
+    int error = read_errno(quiet);
+    assert_on_time(deadline, "read");
+    expect(handled == 1);
+    expect(in_handler == EINTR, "in the handler: %s", strerror(in_handler));
+    expect(error == ETIMEDOUT || error == EINTR, "%s", strerror(error));
+    coopdl_leave(&scope);
+}
+
+Test(signals, handler_on_an_alternate_stack)
+{
+    coopdl_scope scope;
+    stack = malloc(STACK);
+    stack_t alternate = {.ss_sp = stack, .ss_size = STACK};
+    cr_assert(sigaltstack(&alternate, NULL) == 0);
+    quiet = silent_pipe();
+    handle(SIGUSR1, read_in_handler, SA_ONSTACK);
+    int64_t deadline = coopdl_after(50 * MS);
+    coopdl_enter(&scope, deadline);
+    raise(SIGUSR1);
+    assert_on_time(deadline, "read in the handler");
+    expect(handled == 1 && on_alternate);
+    expect(in_handler == EINTR);
+    expect(read_errno(quiet) == ETIMEDOUT);
+    coopdl_leave(&scope);
+}
+
+static volatile sig_atomic_t own, own_value;
+
+static void on_own(int number, siginfo_t *info, void *context)
+{
+    (void)context;
+    own += number == KICK;
+    own_value = info->si_value.sival_int;
+}
+
+static void cut_once(void)
+{
+    coopdl_scope scope;
+    int64_t deadline = coopdl_after(20 * MS);
+    coopdl_enter(&scope, deadline);
+    int error = read_errno(silent_pipe());
+    assert_on_time(deadline, "read");
+    expect(error == EINTR, "%s", strerror(error));
+    expect(coopdl_leave(&scope) == 1);
+}
+
+static void queue_own(int value)
+{
+    cr_assert(sigqueue(getpid(), KICK, (union sigval){.sival_int = value}) == 0);
+}
+
+Test(signals, own_handler_of_the_same_signal)
+{
+    struct sigaction action = {.sa_sigaction = on_own, .sa_flags = SA_SIGINFO}, seen;
+    cr_assert(sigaction(KICK, &action, NULL) == 0);
+    queue_own(1);
+    cr_expect(own == 1 && own_value == 1, "before there is a deadline");
+    cut_once();
+    queue_own(2);
+    cr_expect(own == 2 && own_value == 2, "passed on, and no kick with it");
+    cr_assert(sigaction(KICK, NULL, &seen) == 0);
+    cr_expect(seen.sa_sigaction == on_own && seen.sa_flags & SA_SIGINFO, "it looks as it did");
+
+    /* Set while the handler is ours. */
+    cr_expect(signal(KICK, SIG_IGN) != SIG_ERR);
+    queue_own(3);
+    cr_expect(own == 2);
+    cr_assert(sigaction(KICK, &action, &seen) == 0);
+    cr_expect(seen.sa_handler == SIG_IGN);
+    queue_own(4);
+    cr_expect(own == 3 && own_value == 4);
+    pthread_kill(pthread_self(), KICK);
+    cr_expect(own == 4);
+    cut_once();
+    cr_expect(own == 4);
+}
+
+Test(signals, default_action_of_the_same_signal)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        cut_once();
+        queue_own(1);
+        _exit(1);
+    }
+    int status = status_of(child);
+    cr_expect(WIFSIGNALED(status) && WTERMSIG(status) == KICK, "status %x", status);
+}
+
+Test(signals, blocked_behind_our_back)
+{
+    /* By a system call of the program's own: no kick gets through.  What has a time-out of its own
+     * ends by its cap, leaving waits for nothing, and nothing lands later. */
+    coopdl_scope scope;
+    uint64_t all = ~UINT64_C(0), before;
+    int64_t deadline = coopdl_after(20 * MS);
+    coopdl_enter(&scope, deadline);
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, 8);
+    int error = poll(NULL, 0, -1) < 0 ? errno : 0;
+    assert_on_time(deadline, "poll");
+    expect(error == EINTR);
+    expect(poll(NULL, 0, 1000) == -1 && errno == ETIMEDOUT);
+    expect(coopdl_leave(&scope) == 1);
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, 8);
+    expect(poll(NULL, 0, 20) == 0);
+}
+
+Test(signals, signalfd_does_not_take_the_kick)
+{
+    coopdl_scope scope;
+    sigset_t all;
+    struct signalfd_siginfo info;
+    coopdl_enter(&scope, COOPDL_NEVER);
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, NULL);
+    int fd = signalfd(-1, &all, 0);
+    cr_assert(fd >= 0);
+    raise(SIGUSR1);
+    expect(read(fd, &info, sizeof(info)) == sizeof(info) && info.ssi_signo == SIGUSR1);
+    int64_t deadline = coopdl_after(30 * MS);
+    coopdl_move(&scope, deadline);
+    ssize_t got = read(fd, &info, sizeof(info));
+    expect(got == -1 && errno == EINTR, "read %zd, signal %u", got, info.ssi_signo);
+    assert_on_time(deadline, "read");
+    expect(coopdl_leave(&scope) == 1);
+}
+
+/* libc's functions for it are wrapped, syscall() too: this goes to the kernel. */
+static int take_from_queue(int number)
+{
+    uint64_t set = UINT64_C(1) << (number - 1);
+    struct timespec second = {.tv_sec = 1};
+    siginfo_t info;
+#ifdef __x86_64__
+    long taken;
+    register long size __asm__("r10") = sizeof(set);
+    __asm__ volatile("syscall"
+                     : "=a"(taken)
+                     : "a"(SYS_rt_sigtimedwait), "D"(&set), "S"(&info), "d"(&second), "r"(size)
+                     : "rcx", "r11", "memory");
+    return (int)taken;
+#else
+    return 0;
+#endif
+}
+
+Test(signals, kick_taken_from_the_queue)
+{
+    /* Leaving does not wait for it for ever. */
+    coopdl_scope scope;
+    uint64_t all = ~UINT64_C(0), before;
+    coopdl_enter(&scope, coopdl_after(10 * MS));
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, 8);
+    int taken = take_from_queue(KICK);
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, 8);
+    int64_t begun = coopdl_now();
+    int left = coopdl_leave(&scope);
+    if (taken == 0)
+        cr_skip_test("no raw system call for this architecture");
+    cr_expect(taken == KICK, "%d", taken);
+    cr_expect(left == 1);
+    cr_expect(coopdl_now() - begun < 2 * COOPDL_SECOND);
+    cr_expect(poll(NULL, 0, 20) == 0);
+}
+
+static bool looks_blocked(int number)
+{
+    sigset_t mask;
+    pthread_sigmask(SIG_BLOCK, NULL, &mask);
+    return sigismember(&mask, number) == 1;
+}
+
+/* Old names, some without a declaration. */
+typedef void (*handler_type)(int);
+typedef handler_type (*set_type)(int, handler_type);
+
+static set_type setter(const char *name)
+{
+    set_type found;
+    *(void **)&found = dlsym(RTLD_DEFAULT, name);
+    cr_assert(found, "%s", name);
+    return found;
+}
+
+Test(signals, old_ways_to_set_an_action)
+{
+    static const char *names[] = {"signal",      "bsd_signal",    "ssignal",
+                                  "sysv_signal", "__sysv_signal", "sigset"};
+    struct sigaction seen;
+    cut_once(); /* from here on the action of the kick is ours */
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        handler_type before = setter(names[i])(KICK, read_in_handler);
+        cr_expect(before == (i ? SIG_IGN : SIG_DFL), "%s", names[i]);
+        cr_expect(setter(names[i])(KICK, SIG_IGN) == read_in_handler, "%s", names[i]);
+        cr_expect(setter(names[i])(SIGUSR1, SIG_IGN) == SIG_DFL, "%s", names[i]);
+        cr_expect(setter(names[i])(SIGUSR1, SIG_DFL) == SIG_IGN, "%s", names[i]);
+        cut_once();
+    }
+    int (*old_sigaction)(int, const struct sigaction *, struct sigaction *);
+    *(void **)&old_sigaction = dlsym(RTLD_DEFAULT, "__sigaction");
+    signal(KICK, SIG_DFL);
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+    cr_expect(sigignore(KICK) == 0);
+    cr_expect(old_sigaction(KICK, NULL, &seen) == 0 && seen.sa_handler == SIG_IGN);
+    cr_expect(siginterrupt(KICK, 1) == 0 && siginterrupt(SIGUSR1, 1) == 0);
+#pragma GCC diagnostic pop
+    cut_once();
+}
+
+Test(signals, old_ways_to_block)
+{
+    cut_once();
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+    cr_expect(sighold(KICK) == 0 && sighold(SIGUSR1) == 0);
+    cr_expect(looks_blocked(KICK) && looks_blocked(SIGUSR1));
+    cut_once();
+    cr_expect(sigsetmask(0) != 0 && !looks_blocked(SIGUSR1));
+    cr_expect(sigblock(1 << (SIGUSR2 - 1)) == 0 && looks_blocked(SIGUSR2));
+    cr_expect(sigset(KICK, SIG_HOLD) == SIG_HOLD || !looks_blocked(KICK));
+    cut_once();
+#pragma GCC diagnostic pop
+}
