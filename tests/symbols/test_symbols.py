@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""test_symbols.py -- holds the table of calls (src/preload/calls.def) against the
+libc at hand, the library, and the README.
+
+What can block is said by two authorities that know nothing of the table: libc's
+own machine code (libc.py; x86-64) and POSIX's cancellation points with their
+usual variants (cancellation_points.txt; everywhere).  Each such name, and each
+name at the same address, has to be wrapped or in a LEFT row.  Names with the
+version GLIBC_PRIVATE are exempt: only glibc's own libraries are linked to them.
+
+The arguments are the library and the compiler.  The report is TAP.
+"""
+import os
+import platform
+import re
+import subprocess
+import sys
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.abspath(__file__))
+SCRIPTS = os.path.join(HERE, '..', '..', 'scripts')
+sys.path[:0] = [HERE, SCRIPTS]
+
+import calls
+from libc import Libc, run
+
+
+def libc_of(library):
+    match = re.search(r'libc\.\S+ => (/\S+)', run('ldd', library))
+    return Libc(os.path.realpath(match[1]))
+
+
+def cancellation_points():
+    with open(os.path.join(HERE, 'cancellation_points.txt')) as file:
+        return [name for line in file if not line.startswith('#') for name in line.split()]
+
+
+def variants(name, names):
+    """fgets: _IO_fgets, fgets_unlocked, __fgets_chk ...; fopen: fopen64; scanf: __isoc99_scanf."""
+    pattern = re.compile(rf'(__|_IO_|__isoc\d\d_)?{name}(64)?(_unlocked|_r)?(_chk)?')
+    return {other for other in names if pattern.fullmatch(other)}
+
+
+def unexplained(reasons, table):
+    return [f'{name}: {why}; neither wrapped nor in a LEFT row'
+            for name, why in sorted(reasons.items()) if name not in table]
+
+
+def check_machine_code(libc, table):
+    return unexplained({name: f'makes the system call {why}'
+                        for name, why in libc.blocking().items()}, table)
+
+
+def check_posix(libc, table):
+    exported = libc.exported()
+    return unexplained({other: f'a cancellation point, as {name}'
+                        for name in cancellation_points()
+                        for other in variants(name, exported)}, table)
+
+
+def check_aliases(libc, table):
+    return unexplained({name: f'another name of {", ".join(sorted(names & table))}'
+                        for names in libc.names.values() if names & table
+                        for name in names}, table)
+
+
+def check_wrapped_exist(libc, wrapped):
+    missing = set(wrapped) - libc.all_names()
+    return [f'{name}: wrapped, but {libc.path} has no such function' for name in sorted(missing)]
+
+
+def check_once(wrapped, left):
+    names = wrapped + left
+    return [f'{name}: {names.count(name)} times in the table'
+            for name in sorted(set(names)) if names.count(name) > 1]
+
+
+def check_exported(library, wrapped):
+    lines = run('nm', '-D', '--defined-only', library).splitlines()
+    names = {line.split()[2].partition('@')[0] for line in lines if line.split()[1] != 'A'}
+    if not names:
+        return [f'{library} exports nothing']
+    return [f'{name}: exported, but neither in the table nor a coopdl_*'
+            for name in sorted(names - set(wrapped)) if not name.startswith('coopdl_')]
+
+
+def check_readme():
+    done = subprocess.run([sys.executable, os.path.join(SCRIPTS, 'calls.py'), '--check'],
+                          text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return done.stdout.splitlines() if done.returncode else []
+
+
+def check_tested(wrapped):
+    """Each name stands in a unit test: as a string that dlsym is asked for, or called."""
+    unit = os.path.join(HERE, '..', 'unit')
+    text = ''
+    for name in sorted(os.listdir(unit)):
+        if name.startswith('test_') and name.endswith('.c'):
+            with open(os.path.join(unit, name)) as file:
+                text += file.read()
+    words = set(re.findall(r'\b\w+(?=\(|")', text))
+    return [f'{name}: wrapped, but no unit test names it'
+            for name in sorted(set(wrapped) - words)]
+
+
+def main(library, compiler):
+    os.environ['CC'] = compiler
+    rows = calls.read_table()
+    wrapped = calls.interposed(rows)
+    left = [name for _, names in calls.left(rows) for name in names]
+    table = set(wrapped + left)
+    libc = libc_of(library)
+
+    x86_64 = platform.machine() == 'x86_64'
+    checks = [
+        ('what blocks in the code of libc is in the table', x86_64 and
+         (lambda: check_machine_code(libc, table))),
+        ('the cancellation points of POSIX are in the table', lambda: check_posix(libc, table)),
+        ('so is every other name of what is in the table', lambda: check_aliases(libc, table)),
+        ('libc has every function that is wrapped', lambda: check_wrapped_exist(libc, wrapped)),
+        ('no name is in the table twice', lambda: check_once(wrapped, left)),
+        ('the library exports nothing else', lambda: check_exported(library, wrapped)),
+        ('the README lists the calls of the table', check_readme),
+        ('every wrapped name is in a unit test', lambda: check_tested(wrapped)),
+    ]
+    print(f'1..{len(checks)}\n# {libc.path}: {len(libc.exported())} functions; '
+          f'{len(wrapped)} names wrapped, {len(left)} left alone')
+    bad = False
+    for number, (name, check) in enumerate(checks, 1):
+        if not check:
+            print(f'ok {number} - {name} # SKIP its code is read on x86-64 only')
+            continue
+        complaints = check()
+        print(f'{"not ok" if complaints else "ok"} {number} - {name}')
+        for complaint in complaints:
+            print(f'# {complaint}')
+        bad = bad or bool(complaints)
+    return int(bad)
+
+
+if __name__ == '__main__':
+    sys.exit(main(*sys.argv[1:]))
