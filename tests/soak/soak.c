@@ -46,6 +46,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -282,6 +283,164 @@ static int wait_sigsuspend(struct worker *worker)
     return failure(sigsuspend(&no_signals));
 }
 
+static int wait_recvfrom(struct worker *worker)
+{
+    char byte;
+    return failure(recvfrom(worker->socket[0], &byte, 1, 0, NULL, NULL));
+}
+
+static int wait_recvmmsg(struct worker *worker)
+{
+    char byte;
+    struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+    struct mmsghdr message = {.msg_hdr = {.msg_iov = &iov, .msg_iovlen = 1}};
+    return failure(recvmmsg(worker->socket[0], &message, 1, 0, NULL));
+}
+
+static int wait_preadv2(struct worker *worker)
+{
+    char byte;
+    struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+    return failure(preadv2(worker->silent[0], &iov, 1, -1, 0));
+}
+
+static int wait_accept4(struct worker *worker)
+{
+    return failure(accept4(worker->listener, NULL, NULL, SOCK_CLOEXEC));
+}
+
+static int wait_epoll_pwait(struct worker *worker)
+{
+    struct epoll_event event;
+    return failure(epoll_pwait(worker->epoll, &event, 1, -1, &no_signals));
+}
+
+static int wait_epoll_pwait2(struct worker *worker)
+{
+    struct epoll_event event;
+    return failure(epoll_pwait2(worker->epoll, &event, 1, &second, NULL));
+}
+
+static int wait_usleep(struct worker *worker)
+{
+    (void)worker;
+    return failure(usleep(900000));
+}
+
+/* It has no way to fail: only whether it ends in time can be seen. */
+static int wait_sleep(struct worker *worker)
+{
+    (void)worker;
+    sleep(10);
+    return EINTR;
+}
+
+static int wait_thrd_sleep(struct worker *worker)
+{
+    (void)worker;
+    return thrd_sleep(&second, NULL) < 0 ? EINTR : 0;
+}
+
+static int wait_writev(struct worker *worker)
+{
+    char byte = 'x';
+    struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+    return failure(writev(worker->full[1], &iov, 1));
+}
+
+static int wait_vmsplice(struct worker *worker)
+{
+    char byte = 'x';
+    struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+    return failure(vmsplice(worker->full[1], &iov, 1, 0));
+}
+
+static int wait_tee(struct worker *worker)
+{
+    return failure(tee(worker->silent[0], worker->busy[1], 1, 0));
+}
+
+static int wait_sendto(struct worker *worker)
+{
+    return failure(sendto(worker->full_socket[0], "x", 1, 0, NULL, 0));
+}
+
+static int wait_sendmsg(struct worker *worker)
+{
+    char byte = 'x';
+    struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+    return failure(sendmsg(worker->full_socket[0], &message, 0));
+}
+
+static int wait_waitid(struct worker *worker)
+{
+    siginfo_t info;
+    (void)worker;
+    return failure(waitid(P_PID, (id_t)stuck_child, &info, WEXITED));
+}
+
+static int wait_wait4(struct worker *worker)
+{
+    (void)worker;
+    return failure(wait4(stuck_child, NULL, 0, NULL));
+}
+
+static int wait_lockf(struct worker *worker)
+{
+    return failure(lockf(worker->file, F_LOCK, 0));
+}
+
+static int wait_sem_timed(struct worker *worker)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec++;
+    return failure(sem_timedwait(&worker->semaphore, &until));
+}
+
+static int wait_semtimedop(struct worker *worker)
+{
+    struct sembuf down = {.sem_op = -1};
+    return failure(semtimedop(worker->semaphores, &down, 1, &second));
+}
+
+static int wait_mq_timed(struct worker *worker)
+{
+    char text[8];
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec++;
+    return failure(mq_timedreceive(worker->mq, text, sizeof(text), NULL, &until));
+}
+
+static int wait_openat(struct worker *worker)
+{
+    int fd = openat(AT_FDCWD, worker->fifo, O_WRONLY);
+    if (fd >= 0)
+        close(fd);
+    return failure(fd);
+}
+
+static int wait_sigwaitinfo(struct worker *worker)
+{
+    (void)worker;
+    return failure(sigwaitinfo(&some_signals, NULL));
+}
+
+static int wait_sigwait(struct worker *worker)
+{
+    int number;
+    (void)worker;
+    return sigwait(&some_signals, &number);
+}
+
+static int wait_pause(struct worker *worker)
+{
+    (void)worker;
+    return failure(pause());
+}
+
 static int wait_syscall(struct worker *worker)
 {
     char byte;
@@ -318,6 +477,30 @@ static int (*const calls[])(struct worker *) = {
     wait_signal,
     wait_sigsuspend,
     wait_syscall,
+    wait_recvfrom,
+    wait_recvmmsg,
+    wait_preadv2,
+    wait_accept4,
+    wait_epoll_pwait,
+    wait_epoll_pwait2,
+    wait_usleep,
+    wait_sleep,
+    wait_thrd_sleep,
+    wait_writev,
+    wait_vmsplice,
+    wait_tee,
+    wait_sendto,
+    wait_sendmsg,
+    wait_waitid,
+    wait_wait4,
+    wait_lockf,
+    wait_sem_timed,
+    wait_semtimedop,
+    wait_mq_timed,
+    wait_openat,
+    wait_sigwaitinfo,
+    wait_sigwait,
+    wait_pause,
 };
 
 static int wait_somehow(struct worker *worker)
