@@ -15,7 +15,8 @@
 
 static const struct timespec no_time = {0};
 
-/* A signal is pending that `blocked` would let through: waiting with that mask would not wait. */
+/* A signal is pending that `blocked` would let through: waiting with that mask would not wait, and
+ * its EINTR is the program's own. */
 static bool would_arrive(uint64_t blocked)
 {
     uint64_t pending = 0;
@@ -44,16 +45,18 @@ int coopdl_timed_sigsuspend(const sigset_t *mask)
         return coopdl_real.sigsuspend(mask);
     uint64_t blocked;
     __builtin_memcpy(&blocked, &open, sizeof(blocked));
-    if (unlikely(coopdl_cutting(coopdl_self)) && !would_arrive(blocked))
-        return coopdl_cut(coopdl_self, "sigsuspend");
+    if (unlikely(coopdl_cutting(coopdl_self)))
+        return would_arrive(blocked) ? coopdl_real.sigsuspend(&open)
+                                     : coopdl_cut(coopdl_self, "sigsuspend");
     return (int)coopdl_kicked(coopdl_real.sigsuspend(&open), "sigsuspend");
 }
 
 /* The mask of BSD: the first 32 signals, with the others unblocked. */
 int coopdl_timed_sigpause(int mask)
 {
-    if (unlikely(coopdl_cutting(coopdl_self)) && !would_arrive((uint32_t)mask))
-        return coopdl_cut(coopdl_self, "sigpause");
+    if (unlikely(coopdl_cutting(coopdl_self)))
+        return would_arrive((uint32_t)mask) ? coopdl_real.sigpause(mask)
+                                            : coopdl_cut(coopdl_self, "sigpause");
     return (int)coopdl_kicked(coopdl_real.sigpause(mask), "sigpause");
 }
 
@@ -61,9 +64,10 @@ int coopdl_timed___xpg_sigpause(int number)
 {
     if (number < 1 || number > 64)
         return coopdl_real.__xpg_sigpause(number);
-    if (unlikely(coopdl_cutting(coopdl_self)) &&
-        !would_arrive(current_mask() & ~COOPDL_SIGSET_BIT(number)))
-        return coopdl_cut(coopdl_self, "sigpause");
+    if (unlikely(coopdl_cutting(coopdl_self)))
+        return would_arrive(current_mask() & ~COOPDL_SIGSET_BIT(number))
+                   ? coopdl_real.__xpg_sigpause(number)
+                   : coopdl_cut(coopdl_self, "sigpause");
     return (int)coopdl_kicked(coopdl_real.__xpg_sigpause(number), "sigpause");
 }
 

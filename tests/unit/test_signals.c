@@ -273,3 +273,38 @@ Test(signals, old_ways_to_block)
     cut_once();
 #pragma GCC diagnostic pop
 }
+
+static volatile sig_atomic_t arrived;
+
+static void on_arrival(int number)
+{
+    (void)number;
+    arrived++;
+}
+
+Test(signals, what_is_pending_is_not_waited_for)
+{
+    /* After expiry: the signal is there already, so none of these would wait. */
+    coopdl_scope scope;
+    sigset_t set, none;
+    struct sigaction action = {.sa_handler = on_arrival};
+    int (*bsd_sigpause)(int), (*xpg_sigpause)(int);
+    *(void **)&bsd_sigpause = dlsym(RTLD_DEFAULT, "sigpause");
+    *(void **)&xpg_sigpause = dlsym(RTLD_DEFAULT, "__xpg_sigpause");
+    sigaction(SIGUSR1, &action, NULL);
+    sigemptyset(&none);
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    coopdl_enter(&scope, 0);
+    await_expiry(&scope);
+    raise(SIGUSR1);
+    expect(sigsuspend(&none) == -1 && errno == EINTR && arrived == 1);
+    raise(SIGUSR1);
+    expect(bsd_sigpause(0) == -1 && errno == EINTR && arrived == 2);
+    raise(SIGUSR1);
+    expect(xpg_sigpause(SIGUSR1) == -1 && errno == EINTR && arrived == 3);
+    expect(read_errno(silent_pipe()) == EINTR, "the first call that is cut");
+    expect(sigsuspend(&none) == -1 && errno == ETIMEDOUT && arrived == 3);
+    coopdl_leave(&scope);
+}
