@@ -21,6 +21,7 @@
  */
 #include "coopdl.h"
 
+#include <aio.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -41,10 +42,12 @@
 #include <sys/prctl.h>
 #include <sys/select.h>
 #include <sys/sem.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <threads.h>
 #include <time.h>
@@ -81,8 +84,12 @@ struct worker {
     int full[2], full_socket[2]; /* nobody reads there */
     int busy[2], epoll, listener, event;
     int file, locked; /* one file opened twice; the second has it locked */
-    int queue, semaphores;
-    mqd_t mq;
+    int queue, full_queue, semaphores, full_event;
+    mqd_t mq, full_mq;
+    char aio_byte;
+    struct aiocb aio;           /* reads where nobody writes */
+    struct sockaddr_un crowded; /* a listener whose queue is full */
+    socklen_t crowded_length;
     sem_t semaphore;
     char fifo[64]; /* nobody opens it for writing */
     unsigned char next_in, next_out;
@@ -441,6 +448,73 @@ static int wait_pause(struct worker *worker)
     return failure(pause());
 }
 
+static int wait_sendmmsg(struct worker *worker)
+{
+    char byte = 'x';
+    struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+    struct mmsghdr message = {.msg_hdr = {.msg_iov = &iov, .msg_iovlen = 1}};
+    return failure(sendmmsg(worker->full_socket[0], &message, 1, 0));
+}
+
+static int wait_sendfile(struct worker *worker)
+{
+    off_t from = 0;
+    return failure(sendfile(worker->full_socket[0], worker->file, &from, 1));
+}
+
+static int wait_connect(struct worker *worker)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    int error = failure(connect(fd, (struct sockaddr *)&worker->crowded, worker->crowded_length));
+    close(fd);
+    return error;
+}
+
+static int wait_eventfd_write(struct worker *worker)
+{
+    return failure(eventfd_write(worker->full_event, 1));
+}
+
+static int wait_wait(struct worker *worker)
+{
+    (void)worker;
+    return failure(wait(NULL));
+}
+
+static int wait_wait3(struct worker *worker)
+{
+    (void)worker;
+    return failure(wait3(NULL, 0, NULL));
+}
+
+static int wait_creat(struct worker *worker)
+{
+    int fd = creat(worker->fifo, 0600);
+    if (fd >= 0)
+        close(fd);
+    return failure(fd);
+}
+
+static int wait_mq_send(struct worker *worker)
+{
+    return failure(mq_send(worker->full_mq, "x", 1, 0));
+}
+
+static int wait_msgsnd(struct worker *worker)
+{
+    static const struct {
+        long type;
+        char text[1000];
+    } message = {.type = 1};
+    return failure(msgsnd(worker->full_queue, &message, sizeof(message.text), 0));
+}
+
+static int wait_aio(struct worker *worker)
+{
+    const struct aiocb *list[] = {&worker->aio};
+    return failure(aio_suspend(list, 1, NULL));
+}
+
 static int wait_syscall(struct worker *worker)
 {
     char byte;
@@ -501,6 +575,16 @@ static int (*const calls[])(struct worker *) = {
     wait_sigwaitinfo,
     wait_sigwait,
     wait_pause,
+    wait_sendmmsg,
+    wait_sendfile,
+    wait_connect,
+    wait_eventfd_write,
+    wait_wait,
+    wait_wait3,
+    wait_creat,
+    wait_mq_send,
+    wait_msgsnd,
+    wait_aio,
 };
 
 static int wait_somehow(struct worker *worker)
@@ -639,6 +723,8 @@ static bool lock_file(struct worker *worker)
     worker->file = mkstemp(name);
     worker->locked = open(name, O_RDWR);
     unlink(name);
+    if (write(worker->file, "x", 1) != 1)
+        return false;
     return flock(worker->locked, LOCK_EX) == 0 && fcntl(worker->locked, F_OFD_SETLK, &lock) == 0;
 }
 
@@ -649,8 +735,47 @@ static bool make_names(struct worker *worker, unsigned number)
     snprintf(name, sizeof(name), "/coopdl-soak-%d-%u", (int)getpid(), number);
     worker->mq = mq_open(name, O_CREAT | O_RDWR, 0600, &attributes);
     mq_unlink(name);
+    worker->full_mq = mq_open(name, O_CREAT | O_RDWR, 0600, &attributes);
+    mq_unlink(name);
+    if (mq_send(worker->full_mq, "x", 1, 0))
+        return false;
     snprintf(worker->fifo, sizeof(worker->fifo), "/tmp%s", name);
     return worker->mq >= 0 && mkfifo(worker->fifo, 0600) == 0;
+}
+
+static bool crowd(struct worker *worker)
+{
+    int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    sa_family_t name = AF_UNIX;
+    worker->crowded_length = sizeof(worker->crowded);
+    if (bind(listener, (struct sockaddr *)&name, sizeof(name)) || listen(listener, 0) ||
+        getsockname(listener, (struct sockaddr *)&worker->crowded, &worker->crowded_length))
+        return false;
+    int client, connected;
+    do {
+        client = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        connected =
+            connect(client, (struct sockaddr *)&worker->crowded, worker->crowded_length) == 0;
+    } while (connected);
+    return true;
+}
+
+static bool fill_queues(struct worker *worker)
+{
+    static const struct {
+        long type;
+        char text[1000];
+    } message = {.type = 1};
+    worker->full_queue = msgget(IPC_PRIVATE, 0600);
+    worker->full_event = eventfd(0, 0);
+    worker->aio = (struct aiocb){
+        .aio_fildes = worker->silent[0], .aio_buf = &worker->aio_byte, .aio_nbytes = 1};
+    if (worker->full_queue < 0 || eventfd_write(worker->full_event, UINT64_MAX - 1) ||
+        aio_read(&worker->aio))
+        return false;
+    while (msgsnd(worker->full_queue, &message, sizeof(message.text), IPC_NOWAIT) == 0)
+        ;
+    return true;
 }
 
 static bool set_up(struct worker *worker, unsigned number)
@@ -673,12 +798,13 @@ static bool set_up(struct worker *worker, unsigned number)
     fill(worker->full[1]);
     fill(worker->full_socket[0]);
     return worker->queue >= 0 && worker->semaphores >= 0 && lock_file(worker) &&
-           make_names(worker, number);
+           make_names(worker, number) && crowd(worker) && fill_queues(worker);
 }
 
 static void tear_down(struct worker *worker)
 {
     msgctl(worker->queue, IPC_RMID, NULL);
+    msgctl(worker->full_queue, IPC_RMID, NULL);
     semctl(worker->semaphores, 0, IPC_RMID);
     unlink(worker->fifo);
 }
