@@ -92,8 +92,7 @@ static int64_t duration(const char *name, const char *value)
     return ns;
 }
 
-/* Digits alone, at most `limit`; -1 for anything else. */
-static int64_t number(const char *text, int64_t limit)
+int64_t coopdl_number(const char *text, int64_t limit)
 {
     int64_t value = 0;
     if (!*text)
@@ -111,7 +110,7 @@ static void read_deadline(void)
     static char entry[] = "COOPDL_DEADLINE=9223372036854775807";
     const char *text = get("COOPDL_DEADLINE");
     int64_t deadline = COOPDL_NEVER;
-    if (text && (deadline = number(text, INT64_MAX)) < 0)
+    if (text && (deadline = coopdl_number(text, INT64_MAX)) < 0)
         coopdl_refuse("COOPDL_DEADLINE", text,
                       "is not a time; accepted: nanoseconds of CLOCK_MONOTONIC, as the library "
                       "writes it for its children");
@@ -162,13 +161,13 @@ static int signal_number(const char *text)
         int number;
     } names[] = {{"USR1", SIGUSR1}, {"USR2", SIGUSR2}, {"URG", SIGURG}};
 
-    int value = (int)number(text, SIGRTMAX);
+    int value = (int)coopdl_number(text, SIGRTMAX);
     if (strncmp(text, "SIG", 3) == 0)
         text += 3;
     if (strncmp(text, "RTMIN+", 6) == 0)
-        value = SIGRTMIN + (int)number(text + 6, SIGRTMAX - SIGRTMIN);
+        value = SIGRTMIN + (int)coopdl_number(text + 6, SIGRTMAX - SIGRTMIN);
     else if (strncmp(text, "RTMAX-", 6) == 0)
-        value = SIGRTMAX - (int)number(text + 6, SIGRTMAX - SIGRTMIN);
+        value = SIGRTMAX - (int)coopdl_number(text + 6, SIGRTMAX - SIGRTMIN);
     if (value >= SIGRTMIN && value <= SIGRTMAX)
         return value;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)

@@ -22,6 +22,9 @@ extern struct coopdl_policy coopdl_policy;
  * understood. */
 void coopdl_policy_read(void);
 
+/* A number in digits alone, at most `limit`; -1 for anything else.  Async-signal-safe. */
+int64_t coopdl_number(const char *text, int64_t limit);
+
 /* Ends the process with status 125: "coopdl: NAME='value' WHY". */
 _Noreturn void coopdl_refuse(const char *name, const char *value, const char *why);
 

@@ -24,10 +24,10 @@
  * set or clear PEACE on a fired one.  The thread may fire itself.
  *
  * The kick.  None, or taken while someone is about to signal the thread, or
- * sent while the signal has not arrived (kick.c).  It is taken before the word is looked at,
- * and a leaving thread changes the word before it looks at the kick: so either
- * the kicker sees the new word and does nothing, or the leaver sees the kick
- * and waits.  Whoever holds it for a fired thread may read that thread's
+ * sent while the signal has not arrived (kick.c).  It is taken before the word
+ * is looked at, and a leaving thread changes the word before it looks at the
+ * kick: so either the kicker sees the new word and does nothing, or the leaver
+ * sees the kick and waits.  Whoever holds it for a fired thread may read that thread's
  * entries: none is left or changed meanwhile, though some may be added.
  *
  * The entries.  A thread's stack of deadlines, one for each scope that it is

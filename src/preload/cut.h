@@ -97,6 +97,22 @@ bool coopdl_readable_timespec(const struct timespec *time);
 /* Whether the kernel can read this mask; if so, `*copy` is the mask without the kick. */
 bool coopdl_open_mask(const sigset_t *mask, sigset_t *copy);
 
+/*
+ * The whole of a recv or send, and their relatives: `transfer` is the real call
+ * with `how` for its flags.  After expiry it is made with MSG_DONTWAIT; where
+ * the caller did not ask for that, and it is why nothing was moved, it is cut.
+ */
+#define TRANSFER(fd, flags, transfer, call)                                                        \
+    {                                                                                              \
+        bool cutting = coopdl_cutting(coopdl_self);                                                \
+        int how = unlikely(cutting) ? (flags) | MSG_DONTWAIT : (flags);                            \
+        ssize_t moved = (transfer);                                                                \
+        if (unlikely(cutting) && moved < 0 && errno == EAGAIN && !((flags)&MSG_DONTWAIT) &&        \
+            coopdl_is_blocking(fd))                                                                \
+            return coopdl_cut(coopdl_self, call);                                                  \
+        return coopdl_kicked(moved, call);                                                         \
+    }
+
 /* A duration that a call was given, in ns; COOPDL_NEVER where that does not fit. */
 static inline int64_t coopdl_ns(const struct timespec *time)
 {

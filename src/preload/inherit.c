@@ -49,19 +49,6 @@ static const char *value_of(const char *entry, const char *wanted, size_t length
     return strncmp(entry, wanted, length) == 0 ? entry + length : NULL;
 }
 
-/* A time as the library writes it; COOPDL_NEVER for anything else, which is replaced. */
-static int64_t time_of(const char *text)
-{
-    int64_t value = 0;
-    if (!*text)
-        return COOPDL_NEVER;
-    for (; *text >= '0' && *text <= '9'; text++)
-        if (__builtin_mul_overflow(value, 10, &value) ||
-            __builtin_add_overflow(value, *text - '0', &value))
-            return COOPDL_NEVER;
-    return *text ? COOPDL_NEVER : value;
-}
-
 size_t coopdl_inheritance(struct coopdl_inheritance *inheritance, char *const *envp)
 {
     int64_t deadline = ruling();
@@ -74,7 +61,8 @@ size_t coopdl_inheritance(struct coopdl_inheritance *inheritance, char *const *e
         if (value)
             preloads = *value != '\0';
         if (place == SIZE_MAX && (value = value_of(envp[count], name, sizeof(name) - 1))) {
-            if (time_of(value) <= deadline)
+            int64_t given = coopdl_number(value, INT64_MAX);
+            if (given >= 0 && given <= deadline) /* what is no time is replaced */
                 return 0;
             place = count;
         }

@@ -74,52 +74,30 @@ ssize_t coopdl_timed_getrandom(void *buffer, size_t size, unsigned int flags)
     return coopdl_kicked(got, "getrandom");
 }
 
-/* Whether a MSG_DONTWAIT that the caller did not ask for is why the call came back empty. */
-static bool would_have_waited(int fd, ssize_t got, int flags)
-{
-    return got < 0 && errno == EAGAIN && !(flags & MSG_DONTWAIT) && coopdl_is_blocking(fd);
-}
-
-/* `receive` is the real call with `how` for its flags. */
-#define RECEIVE(thread, fd, flags, receive, call)                                                  \
-    {                                                                                              \
-        bool cutting = coopdl_cutting(thread);                                                     \
-        int how = unlikely(cutting) ? (flags) | MSG_DONTWAIT : (flags);                            \
-        ssize_t got = (receive);                                                                   \
-        if (unlikely(cutting) && would_have_waited(fd, got, flags))                                \
-            return coopdl_cut(thread, call);                                                       \
-        return coopdl_kicked(got, call);                                                           \
-    }
-
 ssize_t coopdl_timed_recv(int fd, void *buffer, size_t size, int flags)
 {
-    struct coopdl_thread *thread = coopdl_self;
-    RECEIVE(thread, fd, flags, coopdl_real.recv(fd, buffer, size, how), "recv");
+    TRANSFER(fd, flags, coopdl_real.recv(fd, buffer, size, how), "recv");
 }
 
 ssize_t coopdl_timed_recvfrom(int fd, void *buffer, size_t size, int flags, SOCKADDR_ARG address,
                               socklen_t *length)
 {
-    struct coopdl_thread *thread = coopdl_self;
-    RECEIVE(thread, fd, flags, coopdl_real.recvfrom(fd, buffer, size, how, address, length),
-            "recvfrom");
+    TRANSFER(fd, flags, coopdl_real.recvfrom(fd, buffer, size, how, address, length), "recvfrom");
 }
 
 ssize_t coopdl_timed_recvmsg(int fd, struct msghdr *message, int flags)
 {
-    struct coopdl_thread *thread = coopdl_self;
-    RECEIVE(thread, fd, flags, coopdl_real.recvmsg(fd, message, how), "recvmsg");
+    TRANSFER(fd, flags, coopdl_real.recvmsg(fd, message, how), "recvmsg");
 }
 
-static ssize_t recvmmsg_any(struct coopdl_thread *thread, int fd, struct mmsghdr *messages,
-                            unsigned int n, int flags, struct timespec *timeout)
+static ssize_t recvmmsg_any(int fd, struct mmsghdr *messages, unsigned int n, int flags,
+                            struct timespec *timeout)
 {
-    RECEIVE(thread, fd, flags, coopdl_real.recvmmsg(fd, messages, n, how, timeout), "recvmmsg");
+    TRANSFER(fd, flags, coopdl_real.recvmmsg(fd, messages, n, how, timeout), "recvmmsg");
 }
 
 int coopdl_timed_recvmmsg(int fd, struct mmsghdr *messages, unsigned int n, int flags,
                           struct timespec *timeout)
 {
-    struct coopdl_thread *thread = coopdl_self;
-    return (int)recvmmsg_any(thread, fd, messages, n, flags, timeout);
+    return (int)recvmmsg_any(fd, messages, n, flags, timeout);
 }

@@ -17,23 +17,6 @@
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 
-/* A MSG_DONTWAIT that the caller did not ask for is why nothing went out. */
-static bool send_would_have_waited(int fd, ssize_t sent, int flags)
-{
-    return sent < 0 && errno == EAGAIN && !(flags & MSG_DONTWAIT) && coopdl_is_blocking(fd);
-}
-
-/* `transmit` is the real call with `how` for its flags. */
-#define SEND(fd, flags, transmit, call)                                                            \
-    {                                                                                              \
-        bool cutting = coopdl_cutting(coopdl_self);                                                \
-        int how = unlikely(cutting) ? (flags) | MSG_DONTWAIT : (flags);                            \
-        ssize_t sent = (transmit);                                                                 \
-        if (unlikely(cutting) && send_would_have_waited(fd, sent, flags))                          \
-            return coopdl_cut(coopdl_self, call);                                                  \
-        return coopdl_kicked(sent, call);                                                          \
-    }
-
 static bool is_pipe(int fd)
 {
     struct stat status;
@@ -95,23 +78,23 @@ ssize_t coopdl_timed_pwritev2(int fd, const struct iovec *iov, int n, off_t offs
 
 ssize_t coopdl_timed_send(int fd, const void *buffer, size_t size, int flags)
 {
-    SEND(fd, flags, coopdl_real.send(fd, buffer, size, how), "send");
+    TRANSFER(fd, flags, coopdl_real.send(fd, buffer, size, how), "send");
 }
 
 ssize_t coopdl_timed_sendto(int fd, const void *buffer, size_t size, int flags,
                             CONST_SOCKADDR_ARG address, socklen_t length)
 {
-    SEND(fd, flags, coopdl_real.sendto(fd, buffer, size, how, address, length), "sendto");
+    TRANSFER(fd, flags, coopdl_real.sendto(fd, buffer, size, how, address, length), "sendto");
 }
 
 ssize_t coopdl_timed_sendmsg(int fd, const struct msghdr *message, int flags)
 {
-    SEND(fd, flags, coopdl_real.sendmsg(fd, message, how), "sendmsg");
+    TRANSFER(fd, flags, coopdl_real.sendmsg(fd, message, how), "sendmsg");
 }
 
 static ssize_t sendmmsg_any(int fd, struct mmsghdr *messages, unsigned int n, int flags)
 {
-    SEND(fd, flags, coopdl_real.sendmmsg(fd, messages, n, how), "sendmmsg");
+    TRANSFER(fd, flags, coopdl_real.sendmmsg(fd, messages, n, how), "sendmmsg");
 }
 
 int coopdl_timed_sendmmsg(int fd, struct mmsghdr *messages, unsigned int n, int flags)
