@@ -39,5 +39,12 @@ int coopdl_timed_accept4(int fd, SOCKADDR_ARG address, socklen_t *length, int fl
 
 int coopdl_timed_connect(int fd, CONST_SOCKADDR_ARG address, socklen_t length)
 {
-    return (int)TRY(coopdl_real.connect(fd, address, length), "connect");
+    if (likely(!coopdl_cutting(coopdl_self)))
+        return (int)coopdl_kicked(coopdl_real.connect(fd, address, length), "connect");
+    coopdl_kick_soon(coopdl_self);
+    int result = coopdl_real.connect(fd, address, length);
+    /* A kick came while the connection was made: if it is there, asking again says so. */
+    if (result < 0 && errno == EINTR && !coopdl_would_wait(fd, POLLOUT))
+        return PERFORM(coopdl_self, coopdl_real.connect(fd, address, length));
+    return (int)coopdl_kicked(result, "connect");
 }
