@@ -43,8 +43,9 @@ int coopdl_timed_connect(int fd, CONST_SOCKADDR_ARG address, socklen_t length)
         return (int)coopdl_kicked(coopdl_real.connect(fd, address, length), "connect");
     coopdl_kick_soon(coopdl_self);
     int result = coopdl_real.connect(fd, address, length);
-    /* A kick came while the connection was made: if it is there, asking again says so. */
+    /* A kick came while the connection was made: if it is there, asking again says so.  Once: where
+     * it is not (a local socket looks ready before it is connected), that waits for another kick. */
     if (result < 0 && errno == EINTR && !coopdl_would_wait(fd, POLLOUT))
-        return PERFORM(coopdl_self, coopdl_real.connect(fd, address, length));
+        return (int)TRY(coopdl_real.connect(fd, address, length), "connect");
     return (int)coopdl_kicked(result, "connect");
 }

@@ -633,6 +633,28 @@ Test(wrappers, connections_that_do_not_wait)
     coopdl_leave(&scope);
 }
 
+Test(wrappers, a_local_connection_that_waits_is_cut)
+{
+    /* After expiry, with the listener's queue full: such a socket polls as ready all the while. */
+    coopdl_scope scope;
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    socklen_t length = sizeof(name);
+    int listener = socket(AF_UNIX, SOCK_STREAM, 0), client = socket(AF_UNIX, SOCK_STREAM, 0);
+    expect(bind(listener, (struct sockaddr *)&name, sizeof(sa_family_t)) == 0);
+    expect(listen(listener, 0) == 0);
+    expect(getsockname(listener, (struct sockaddr *)&name, &length) == 0);
+    while (connect(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0), (struct sockaddr *)&name,
+                   length) == 0)
+        ;
+    int64_t deadline = coopdl_now();
+    coopdl_enter(&scope, deadline);
+    await_expiry(&scope);
+    expect(connect(client, (struct sockaddr *)&name, length) == -1 && errno == EINTR);
+    expect(connect(client, (struct sockaddr *)&name, length) == -1 && errno == ETIMEDOUT);
+    assert_on_time(deadline, "connect");
+    coopdl_leave(&scope);
+}
+
 Test(wrappers, retry_loops_do_not_spin)
 {
     /* After the fourth cut each waits: 300 ms hold a few dozen of them, not thousands. */
