@@ -164,6 +164,23 @@ int64_t coopdl_remaining(void);
  */
 void coopdl_outlive(void);
 
+/* Why a thread was kicked, for coopdl_kicks. */
+typedef enum coopdl_kick_cause {
+    COOPDL_KICK_EXPIRY,    /* its deadline passed: the first kick */
+    COOPDL_KICK_UNTRAPPED, /* again: expired threads cannot be trapped here, or not at the moment */
+    COOPDL_KICK_FUTEX,     /* again: it may sleep in a futex, where locks live, which is never cut */
+    COOPDL_KICK_MOMENT,    /* again: a call that cannot be looked at beforehand took a moment */
+    COOPDL_KICK_CALL,      /* again: it was inside a call that is never cut */
+    COOPDL_KICK_CAUSES     /* how many causes there are */
+} coopdl_kick_cause;
+
+/*
+ * How many kicks were sent for this cause since the process began, 0 for what
+ * is no cause: for tests, and for whoever wonders what a program hangs in.
+ * Threads: any.  Async-signal-safe: yes.  Errors: none.
+ */
+uint64_t coopdl_kicks(coopdl_kick_cause cause);
+
 /*
  * Whether libc's blocking calls in this process go through this library, as
  * they do when it is preloaded or linked before libc.  Without that a scope

@@ -32,6 +32,7 @@
 #include "core/budget.h"
 #include "core/clock.h"
 #include "core/fork.h"
+#include "core/handler.h"
 #include "core/policy.h"
 #include "core/tick.h"
 #include "core/timer.h"
@@ -44,30 +45,8 @@ enum { PATIENCE = 100000000 };
 _Atomic int coopdl_kick_signal;
 struct sigaction coopdl_kick_chained;
 
-/* The kernel's struct, not libc's. */
-struct kernel_sigaction {
-    union {
-        void (*handler)(int);
-        void (*action)(int, siginfo_t *, void *);
-    };
-    unsigned long flags;
-    void (*restorer)(void);
-    uint64_t mask;
-};
-
-#if defined(__x86_64__)
-/* These very bytes tell an unwinder that the frame is a signal's: a cancelled thread unwinds
- * through it. */
-void coopdl_restorer(void);
-__asm__(".text\n.hidden coopdl_restorer\n.globl coopdl_restorer\n.type coopdl_restorer,@function\n"
-        ".p2align 4\nnop\ncoopdl_restorer:\n mov $15,%rax\n syscall\n"
-        ".size coopdl_restorer,.-coopdl_restorer\n");
-#define RESTORER coopdl_restorer
-#define RESTORER_FLAG 0x04000000UL
-#else
-#define RESTORER NULL
-#define RESTORER_FLAG 0UL
-#endif
+void (*coopdl_trap_on)(struct coopdl_thread *, void *);
+void (*coopdl_trap_off)(struct coopdl_thread *);
 
 static bool is_timer(const siginfo_t *info)
 {
@@ -79,25 +58,21 @@ static bool is_kick(const struct coopdl_thread *thread, const siginfo_t *info)
     return thread && info->si_code == SI_TKILL && atomic_load(&thread->kick) != 0;
 }
 
-/* The signal was the program's own. */
+/* The signal was the program's own, or nobody's any more. */
 static void pass_on(int number, siginfo_t *info, void *context)
 {
-    const struct sigaction *action = &coopdl_kick_chained;
-    if (action->sa_flags & SA_SIGINFO) {
-        action->sa_sigaction(number, info, context);
-    } else if (action->sa_handler == SIG_DFL) {
-        bool late_kick = info->si_code == SI_TKILL && info->si_pid == coopdl_pid;
-        if (number == SIGURG || late_kick)
-            return;
-        /* The default is to end the process: have the kernel do it. */
-        struct kernel_sigaction fatal = {.handler = NULL};
-        uint64_t mask = COOPDL_SIGSET_BIT(number);
-        coopdl_sys(SYS_rt_sigaction, number, &fatal, 0, COOPDL_SIGSET_SIZE);
-        coopdl_sys(SYS_rt_sigprocmask, SIG_UNBLOCK, &mask, 0, COOPDL_SIGSET_SIZE);
-        coopdl_sys(SYS_tgkill, coopdl_sys(SYS_getpid), coopdl_sys(SYS_gettid), number);
-    } else if (action->sa_handler != SIG_IGN) {
-        action->sa_handler(number);
-    }
+    bool late_kick = info->si_code == SI_TKILL && info->si_pid == coopdl_pid;
+    if (!(coopdl_kick_chained.sa_flags & SA_SIGINFO) &&
+        coopdl_kick_chained.sa_handler == SIG_DFL && (number == SIGURG || late_kick))
+        return;
+    coopdl_pass_on(&coopdl_kick_chained, number, info, context);
+}
+
+/* The thread is expired: nothing that it does from here on is to slip through. */
+static void trap(struct coopdl_thread *thread, void *context)
+{
+    if (coopdl_trap_on && coopdl_cutting(thread))
+        coopdl_trap_on(thread, context);
 }
 
 /* Not instrumented: ThreadSanitizer's runtime cannot be entered from a handler that may have
@@ -111,23 +86,16 @@ __attribute__((no_sanitize("thread"))) static void on_kick(int number, siginfo_t
         coopdl_timer_expired();
     } else if (thread && info->si_code == SI_TKILL && atomic_load(&thread->kick)) {
         coopdl_hook_kicked();
+        trap(thread, context);
         atomic_store(&thread->kick, KICK_NONE);
     } else if (!thread && info->si_code == SI_TKILL && coopdl_budget_over()) {
         /* The budget's end found a thread that no wrapper has seen yet. */
-        (void)coopdl_claim();
+        if ((thread = coopdl_claim()))
+            trap(thread, context);
     } else {
         pass_on(number, info, context);
     }
     errno = saved;
-}
-
-static void keep_chained(const struct kernel_sigaction *old)
-{
-    coopdl_kick_chained.sa_flags = (int)old->flags;
-    if (old->flags & SA_SIGINFO)
-        coopdl_kick_chained.sa_sigaction = old->action;
-    else
-        coopdl_kick_chained.sa_handler = old->handler;
 }
 
 void coopdl_kick_install(void)
@@ -136,12 +104,9 @@ void coopdl_kick_install(void)
     if (atomic_load(&coopdl_kick_signal) || atomic_exchange(&installing, 1))
         return;
     int number = coopdl_policy.signal;
-    struct kernel_sigaction action = {
-        .action = on_kick, .flags = SA_SIGINFO | SA_ONSTACK | RESTORER_FLAG, .restorer = RESTORER};
-    struct kernel_sigaction old = {.handler = NULL};
-    coopdl_sys(SYS_rt_sigaction, number, 0, &old, COOPDL_SIGSET_SIZE);
-    keep_chained(&old);
-    coopdl_sys(SYS_rt_sigaction, number, &action, 0, COOPDL_SIGSET_SIZE);
+    struct coopdl_action before = coopdl_action_of(number);
+    coopdl_kick_chained = coopdl_action_for_libc(&before);
+    coopdl_handler_install(number, on_kick, 0);
     atomic_store(&coopdl_kick_signal, number);
 }
 

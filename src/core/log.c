@@ -89,3 +89,14 @@ void coopdl_log_step(const char *signal)
     add(&line, signal);
     end(&line);
 }
+
+void coopdl_log_untrapped(const char *why)
+{
+    struct line line;
+    if (!*coopdl_policy.log)
+        return;
+    begin(&line);
+    add(&line, "the trap is not in use, threads are kicked again instead: ");
+    add(&line, why);
+    end(&line);
+}

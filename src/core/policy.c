@@ -196,6 +196,14 @@ static void read_signal(void)
         coopdl_policy.signal = SIGURG;
 }
 
+static void read_trap(void)
+{
+    const char *text = get("COOPDL_TRAP");
+    coopdl_policy.trap = !text || strcmp(text, "1") == 0;
+    if (text && strcmp(text, "1") != 0 && strcmp(text, "0") != 0)
+        coopdl_refuse("COOPDL_TRAP", text, "is unknown; accepted: 0, 1");
+}
+
 static void copy(char *to, size_t size, const char *name, const char *value)
 {
     size_t length = strlen(value);
@@ -229,6 +237,7 @@ void coopdl_policy_read(void)
     coopdl_policy.grace = step("COOPDL_GRACE", 5 * COOPDL_SECOND);
     coopdl_policy.kill_after = step("COOPDL_KILL_AFTER", COOPDL_NEVER);
     read_signal();
+    read_trap();
     read_log();
     const char *exclude = get("COOPDL_EXCLUDE_THREADS");
     if (exclude)

@@ -5,6 +5,8 @@
 
 #include "coopdl.h"
 
+#include <stdbool.h>
+
 enum coopdl_errno_policy { ERRNO_ESCALATE, ERRNO_EINTR, ERRNO_ETIMEDOUT };
 
 struct coopdl_policy {
@@ -12,6 +14,7 @@ struct coopdl_policy {
     enum coopdl_errno_policy error;
     int64_t grace, kill_after; /* ns; COOPDL_NEVER: off */
     int signal;
+    bool trap;
     char log[4096];     /* "": no log; "-": stderr; else a path */
     char exclude[1024]; /* names of threads, separated by commas */
 };

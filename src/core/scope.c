@@ -56,13 +56,21 @@ static int64_t ruling(struct coopdl_thread *thread)
                                    : delivered | WORD_UNARMED | WORD_FIRED | WORD_PEACE;
 }
 
+/* The word was fired and is not any more: nothing is to land late. */
+static void calm(struct coopdl_thread *thread)
+{
+    coopdl_kick_settle(thread);
+    if (thread->trapped)
+        coopdl_trap_off(thread);
+}
+
 /* The second step.  Returns the word as it was. */
 static int64_t publish(struct coopdl_thread *thread)
 {
     int64_t word = ruling(thread);
     int64_t old = atomic_exchange(&thread->word, word);
     if (unlikely(old & WORD_FIRED))
-        coopdl_kick_settle(thread);
+        calm(thread);
     /* Never later than what the scheduler waits for, unless a deadline came up that had been
      * hidden: one that has passed already is in force at once.  With hooks the scheduler asks
      * first. */
@@ -79,7 +87,7 @@ static int64_t publish(struct coopdl_thread *thread)
 static void conceal(struct coopdl_thread *thread)
 {
     if (atomic_exchange(&thread->word, WORD_NEVER) & WORD_FIRED)
-        coopdl_kick_settle(thread);
+        calm(thread);
 }
 
 /* A runtime's exception is at work and the thread goes on to other scopes: note in the list what
@@ -281,6 +289,7 @@ void coopdl_fire_self(struct coopdl_thread *thread)
         return;
     atomic_store(&thread->visit, 0);
     atomic_store(&thread->backoff, COOPDL_FIRST_BACKOFF);
+    atomic_store(&thread->kicked, false);
     while (word >= 0)
         if (atomic_compare_exchange_weak(&thread->word, &word, word | WORD_UNARMED | WORD_FIRED))
             break;

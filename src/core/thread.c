@@ -87,6 +87,9 @@ static void reset(struct coopdl_thread *thread)
     atomic_store(&thread->word, WORD_NEVER);
     atomic_store(&thread->kick, 0);
     atomic_store(&thread->depth, 0);
+    atomic_store(&thread->selector, TRAP_OPEN);
+    atomic_store(&thread->asleep, AWAKE);
+    thread->trapped = thread->dozed = thread->told = false;
     if (thread->room == 0)
         thread->room = COOPDL_FIRST_ENTRIES;
 }
@@ -140,5 +143,8 @@ void coopdl_thread_forked(void)
     if (coopdl_self) {
         atomic_store(&coopdl_self->tid, (int32_t)coopdl_sys(SYS_gettid));
         atomic_store(&coopdl_self->kick, 0);
+        /* The kernel does not hand the trap down. */
+        atomic_store(&coopdl_self->selector, TRAP_OPEN);
+        coopdl_self->trapped = false;
     }
 }

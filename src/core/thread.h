@@ -58,6 +58,11 @@
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
+enum { TRAP_OPEN, TRAP_SHUT };
+
+/* What a trapped thread may be asleep in: nothing, or what only another kick ends. */
+enum { AWAKE, ASLEEP_FUTEX, ASLEEP_MOMENT, ASLEEP_CALL };
+
 /* Bits in an entry's flags. */
 enum { SCOPE_SHIELD = 1, SCOPE_DELIVERED = 2 };
 
@@ -80,6 +85,16 @@ struct coopdl_thread {
     _Atomic int64_t visit;
     _Atomic int64_t backoff;
     _Atomic uint32_t visits; /* counted by the visitor when he has done with the scopes */
+    _Atomic bool kicked;     /* since it was fired */
+
+    /* The trap (src/trap/).  `selector` is the byte that the kernel looks at before each system
+     * call of a thread that is `trapped`: TRAP_OPEN or TRAP_SHUT.  Who finds it shut need not kick
+     * a thread again, but for what it is `asleep` in. */
+    _Atomic uint8_t selector;
+    bool trapped;
+    bool dozed;  /* the last call that was seen was asleep in a futex */
+    bool told;   /* the trap has cut a call: the wrapper around it counts it no second time */
+    _Atomic uint8_t asleep;
 
     _Atomic uint32_t depth;
     uint32_t room;

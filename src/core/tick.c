@@ -9,7 +9,10 @@
  *
  * A kick can be lost: between a wrapper's look at the word and its system call,
  * and in any code that restarts on EINTR.  So a fired thread is visited again,
- * after 1 ms, doubling, to 100 ms.
+ * after 1 ms, doubling, to 100 ms.  A thread whose trap is shut (src/trap/)
+ * loses none: it is kicked again only for what it says it is asleep in.  It says
+ * so before it falls asleep, and asks for a visit; a visit that came just before
+ * is followed by another.
  *
  * With hooks, a thread is fired with PEACE, so that nothing of it is cut before
  * the runtime has been asked; the answer then sets or clears PEACE.
@@ -27,6 +30,13 @@
 enum { RETRY = 100000, FIRST_BACKOFF = COOPDL_FIRST_BACKOFF, LAST_BACKOFF = 100000000 };
 
 static const struct coopdl_hooks *_Atomic hooks;
+
+static _Atomic uint64_t kicks[COOPDL_KICK_CAUSES];
+
+uint64_t coopdl_kicks(coopdl_kick_cause cause)
+{
+    return (unsigned int)cause < COOPDL_KICK_CAUSES ? atomic_load(&kicks[cause]) : 0;
+}
 
 bool coopdl_hooked(void)
 {
@@ -85,7 +95,27 @@ static bool due(struct coopdl_thread *thread, int64_t now, bool asking)
     if (!atomic_compare_exchange_strong(&thread->word, &word, fired))
         return false;
     atomic_store(&thread->backoff, FIRST_BACKOFF);
+    atomic_store(&thread->kicked, false);
     return true;
+}
+
+/* Why a thread that is to be cut needs a kick; COOPDL_KICK_CAUSES if it needs none. */
+static coopdl_kick_cause cause_for(struct coopdl_thread *thread)
+{
+    if (!atomic_exchange(&thread->kicked, true))
+        return COOPDL_KICK_EXPIRY;
+    if (atomic_load(&thread->selector) != TRAP_SHUT)
+        return COOPDL_KICK_UNTRAPPED;
+    switch (atomic_load(&thread->asleep)) {
+    case ASLEEP_FUTEX:
+        return COOPDL_KICK_FUTEX;
+    case ASLEEP_MOMENT:
+        return COOPDL_KICK_MOMENT;
+    case ASLEEP_CALL:
+        return COOPDL_KICK_CALL;
+    default:
+        return COOPDL_KICK_CAUSES;
+    }
 }
 
 static void visit(struct coopdl_thread *thread, int64_t now, bool asking)
@@ -105,14 +135,20 @@ static void visit(struct coopdl_thread *thread, int64_t now, bool asking)
     atomic_store(&thread->backoff, 2 * backoff < LAST_BACKOFF ? 2 * backoff : LAST_BACKOFF);
     atomic_store(&thread->visit, outer < next ? outer : next);
     atomic_fetch_add(&thread->visits, 1);
-    if (verdict == COOPDL_PEACE)
+    coopdl_kick_cause cause = verdict == COOPDL_PEACE  ? COOPDL_KICK_CAUSES
+                              : verdict == COOPDL_KICK ? COOPDL_KICK_UNTRAPPED
+                                                       : cause_for(thread);
+    if (cause == COOPDL_KICK_CAUSES) {
         coopdl_kick_drop(thread);
-    else
-        coopdl_kick_send(thread);
+        return;
+    }
+    atomic_fetch_add(&kicks[cause], 1);
+    coopdl_kick_send(thread);
 }
 
-void coopdl_kick_soon(struct coopdl_thread *thread)
+void coopdl_kick_soon(struct coopdl_thread *thread, uint8_t asleep)
 {
+    atomic_store(&thread->asleep, asleep);
     int64_t soon = coopdl_clock() + FIRST_BACKOFF;
     atomic_store(&thread->backoff, FIRST_BACKOFF);
     atomic_store(&thread->visit, soon);

@@ -14,9 +14,9 @@
  * runtime's hook may be called here (not in a signal handler).  Otherwise async-signal-safe. */
 int64_t coopdl_tick(bool asking);
 
-/* The calling thread, which is fired, makes a call of which it cannot tell whether it would wait:
- * it is to be kicked again in a moment (COOPDL_FIRST_BACKOFF).  Async-signal-safe. */
-void coopdl_kick_soon(struct coopdl_thread *thread);
+/* The calling thread, which is fired, makes a call that may wait all the same: it is to be kicked
+ * again in a moment (COOPDL_FIRST_BACKOFF).  `asleep` says what in.  Async-signal-safe. */
+void coopdl_kick_soon(struct coopdl_thread *thread, uint8_t asleep);
 
 /* The runtime's hook inside the kicked thread. */
 void coopdl_hook_kicked(void);

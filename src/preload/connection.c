@@ -41,11 +41,11 @@ int coopdl_timed_connect(int fd, CONST_SOCKADDR_ARG address, socklen_t length)
 {
     if (likely(!coopdl_cutting(coopdl_self)))
         return (int)coopdl_kicked(coopdl_real.connect(fd, address, length), "connect");
-    coopdl_kick_soon(coopdl_self);
-    int result = coopdl_real.connect(fd, address, length);
+    TEST_CANCEL();
+    int result = ATTEMPT(coopdl_raw.connect(fd, address, length));
     /* A kick came while the connection was made: if it is there, asking again says so.  Once: where
      * it is not (a local socket looks ready before it is connected), that waits for another kick. */
     if (result < 0 && errno == EINTR && !coopdl_would_wait(fd, POLLOUT))
-        return (int)TRY(coopdl_real.connect(fd, address, length), "connect");
+        return (int)TRY(connect, (fd, address, length), "connect");
     return (int)coopdl_kicked(result, "connect");
 }

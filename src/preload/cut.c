@@ -6,6 +6,11 @@
  * every further one is ETIMEDOUT, so that restart loops end.  After the fourth
  * each cut first waits a little, so that a program that takes no error for an
  * answer neither burns a core nor floods its log.
+ *
+ * A wrapper's call that the trap has cut comes back to the wrapper with EINTR,
+ * and is cut there again: that is the same cut, told twice (thread->told).  Where
+ * the trap cut a call of libc's own, it is the wrapper's next cut that counts
+ * for the same.
  */
 #include "preload/cut.h"
 
@@ -33,31 +38,28 @@ static void pause_before(uint32_t cut)
     coopdl_sys(SYS_nanosleep, &pause, 0);
 }
 
-int coopdl_cut_errno(struct coopdl_thread *thread, const char *call, enum coopdl_answer answer)
+int coopdl_tell(struct coopdl_thread *thread, const char *call, enum coopdl_answer answer,
+                bool trapped)
 {
-    /* The calls that are cut are cancellation points, also where the real one is not reached. */
-    pthread_testcancel();
     int64_t now = coopdl_clock();
     struct coopdl_entry *owner = coopdl_owner(thread, now);
     if (!owner) /* the deadline was moved in a handler just now */
         return EINTR;
     uint32_t cut = owner->cuts;
-    if (cut != UINT32_MAX)
-        owner->cuts++;
-    if (cut == 0)
-        coopdl_log_cut(call, !owner->scope, now - owner->deadline);
-    pause_before(cut);
+    if (thread->told && cut && !trapped) {
+        cut--;
+    } else {
+        if (cut != UINT32_MAX)
+            owner->cuts++;
+        if (cut == 0)
+            coopdl_log_cut(call, !owner->scope, now - owner->deadline);
+        pause_before(cut);
+    }
+    thread->told = trapped;
     if (answer == ANSWER_EINTR || (answer == ANSWER_GENTLE && !owner->scope) ||
         coopdl_policy.error == ERRNO_EINTR)
         return EINTR;
     return cut == 0 && coopdl_policy.error != ERRNO_ETIMEDOUT ? EINTR : ETIMEDOUT;
-}
-
-ssize_t coopdl_failed(const char *call)
-{
-    if (errno == EINTR && coopdl_cutting(coopdl_self))
-        return coopdl_cut(coopdl_self, call);
-    return -1;
 }
 
 void coopdl_capped(struct coopdl_thread *thread)
@@ -113,5 +115,7 @@ bool coopdl_open_mask(const sigset_t *mask, sigset_t *copy)
     int kick = atomic_load(&coopdl_kick_signal);
     if (kick)
         sigdelset(copy, kick);
+    if (coopdl_policy.trap)
+        sigdelset(copy, SIGSYS);
     return true;
 }

@@ -6,6 +6,7 @@
 #include "core/clock.h"
 #include "core/thread.h"
 #include "core/tick.h"
+#include "preload/real.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -15,8 +16,27 @@
  * nothing but EINTR ever. */
 enum coopdl_answer { ANSWER_ESCALATES, ANSWER_GENTLE, ANSWER_EINTR };
 
-/* Cuts a call that would wait: the errno that it fails with. */
-int coopdl_cut_errno(struct coopdl_thread *thread, const char *call, enum coopdl_answer answer);
+/* Cuts a call that would wait: the errno that it fails with.  `trapped`: by the trap, perhaps
+ * inside a wrapper's call. */
+int coopdl_tell(struct coopdl_thread *thread, const char *call, enum coopdl_answer answer,
+                bool trapped);
+
+/* The wrapped calls are cancellation points, also where the real one is not reached.  What libc does
+ * inside itself may be none, and may rely on that: nothing is one under the trap. */
+#ifdef COOPDL_TRAPPED
+#define UNDER_TRAP true
+#define TEST_CANCEL() ((void)0)
+#else
+#define UNDER_TRAP false
+#define TEST_CANCEL() pthread_testcancel()
+#endif
+
+static inline int coopdl_cut_errno(struct coopdl_thread *thread, const char *call,
+                                   enum coopdl_answer answer)
+{
+    TEST_CANCEL();
+    return coopdl_tell(thread, call, answer, UNDER_TRAP);
+}
 
 /* The same for a call that returns -1 and sets errno. */
 static inline int coopdl_cut(struct coopdl_thread *thread, const char *call)
@@ -28,16 +48,26 @@ static inline int coopdl_cut(struct coopdl_thread *thread, const char *call)
 /* The same for the few that are no cancellation points. */
 static inline int coopdl_cut_uncancelled(struct coopdl_thread *thread, const char *call)
 {
+#ifdef COOPDL_TRAPPED
+    return coopdl_cut(thread, call);
+#else
     int state;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
     int result = coopdl_cut(thread, call);
     pthread_setcancelstate(state, NULL);
     return result;
+#endif
+}
+
+/* A call has failed: one that was kicked out of its wait is cut. */
+__attribute__((noinline, cold, unused)) static ssize_t coopdl_failed(const char *call)
+{
+    if (errno == EINTR && coopdl_cutting(coopdl_self))
+        return coopdl_cut(coopdl_self, call);
+    return -1;
 }
 
 /* The real call has returned `result`: one that was kicked out of its wait is cut. */
-ssize_t coopdl_failed(const char *call);
-
 static inline ssize_t coopdl_kicked(ssize_t result, const char *call)
 {
     return likely(result >= 0) ? result : coopdl_failed(call);
@@ -45,12 +75,21 @@ static inline ssize_t coopdl_kicked(ssize_t result, const char *call)
 
 /* After expiry, a call of which nobody can tell whether it would wait: it is performed, and kicked
  * if it does not come back in a moment. */
-#define TRY(call, name)                                                                            \
+#define ATTEMPT(call)                                                                              \
     __extension__({                                                                                \
-        if (unlikely(coopdl_cutting(coopdl_self)))                                                 \
-            coopdl_kick_soon(coopdl_self);                                                         \
-        coopdl_kicked((call), name);                                                               \
+        coopdl_kick_soon(coopdl_self, ASLEEP_MOMENT);                                              \
+        __typeof__(call) attempted = (call);                                                       \
+        atomic_store(&coopdl_self->asleep, AWAKE);                                                 \
+        attempted;                                                                                 \
     })
+
+/* The same, or before expiry libc's call.  The attempt goes past libc, and so past the trap, which
+ * would make one of its own. */
+#define TRY(name, arguments, call)                                                                 \
+    coopdl_kicked(unlikely(coopdl_cutting(coopdl_self))                                            \
+                      ? (TEST_CANCEL(), ATTEMPT(coopdl_raw.name arguments))                        \
+                      : coopdl_real.name arguments,                                                \
+                  call)
 
 /*
  * A call that does not wait, performed: the kernel may still answer EINTR to it
@@ -94,7 +133,8 @@ bool coopdl_readable(const void *address);
 /* Whether the kernel can read this timespec and takes it for one, asked without waiting. */
 bool coopdl_readable_timespec(const struct timespec *time);
 
-/* Whether the kernel can read this mask; if so, `*copy` is the mask without the kick. */
+/* Whether the kernel can read this mask; if so, `*copy` is the mask without the kick and without
+ * what the trap needs. */
 bool coopdl_open_mask(const sigset_t *mask, sigset_t *copy);
 
 /*

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * mask.c -- what keeps the kick deliverable, as libc does it for the signals
- * that it uses itself.
+ * mask.c -- what keeps our signals deliverable, as libc does it for those that
+ * it uses itself.
  *
- * The kick's signal never gets into a thread's mask or a handler's, and its
- * action is ours once the handler is installed; what the program asked for is
- * remembered and shown to it when it looks.  For every other signal, and until
- * the handler is installed, these are libc's functions.
+ * The kick never gets into a thread's mask or a handler's, SIGSYS, which the
+ * trap needs, never into a handler's.  Their actions are ours once our handlers
+ * are installed.  What the program asked for is remembered and shown to it when
+ * it looks.  For every other signal, and until a handler is installed, these are
+ * libc's functions.
  *
  * That handlers' masks are looked after from the start, before there is a kick,
  * is so that a handler which was installed first can be kicked too.
@@ -15,14 +16,22 @@
 #include "core/policy.h"
 #include "preload/cut.h"
 #include "preload/preload.h"
+#include "trap/trap.h"
 
 #include <errno.h>
 
 /* Whether this thread believes that it blocks the kick. */
 static __thread bool believes_blocked __attribute__((tls_model("initial-exec")));
 
-/* The signals whose handlers' masks were to contain the kick. */
-static _Atomic uint64_t masked_in_handler;
+/* The signals that are kept out of handlers' masks, and of each those whose handlers' masks were to
+ * contain it. */
+enum { KICK, TRAP, KEPT };
+static _Atomic uint64_t masked_in_handler[KEPT];
+
+static int kept(int which)
+{
+    return which == KICK ? coopdl_policy.signal : coopdl_policy.trap ? SIGSYS : 0;
+}
 
 /* The kick's number once its action is ours, else 0. */
 static int owned(void)
@@ -30,9 +39,10 @@ static int owned(void)
     return atomic_load_explicit(&coopdl_kick_signal, memory_order_relaxed);
 }
 
-static bool is_ours(int number)
+/* Where the program's action for a signal is kept whose action is ours; null for any other. */
+static struct sigaction *chained(int number)
 {
-    return number && number == owned();
+    return number && number == owned() ? &coopdl_kick_chained : coopdl_trap_chained(number);
 }
 
 static int change_mask(int (*real)(int, const sigset_t *, sigset_t *), int how, const sigset_t *set,
@@ -73,83 +83,92 @@ int coopdl_mask_sigprocmask(int how, const sigset_t *set, sigset_t *old)
 
 int coopdl_mask_sigaction(int number, const struct sigaction *action, struct sigaction *old)
 {
-    if (is_ours(number)) {
-        struct sigaction before = coopdl_kick_chained;
+    struct sigaction *ours = chained(number);
+    if (ours) {
+        struct sigaction before = *ours;
         if (action)
-            coopdl_kick_chained = *action;
+            *ours = *action;
         if (old)
             *old = before;
         return 0;
     }
-    int kick = coopdl_policy.signal;
-    if (!kick || number < 1 || number > 64)
+    if (number < 1 || number > 64)
         return coopdl_real.sigaction(number, action, old);
 
-    uint64_t bit = COOPDL_SIGSET_BIT(number), before = atomic_load(&masked_in_handler);
+    uint64_t bit = COOPDL_SIGSET_BIT(number), before[KEPT];
     struct sigaction open;
-    if (action) {
+    if (action)
         open = *action;
-        sigdelset(&open.sa_mask, kick);
+    for (int which = 0; which < KEPT; which++) {
+        before[which] = atomic_load(&masked_in_handler[which]);
+        if (action && kept(which))
+            sigdelset(&open.sa_mask, kept(which));
     }
     int result = coopdl_real.sigaction(number, action ? &open : NULL, old);
     if (result != 0)
         return result;
-    if (old && before & bit)
-        sigaddset(&old->sa_mask, kick);
-    if (action && sigismember(&action->sa_mask, kick) == 1)
-        atomic_fetch_or(&masked_in_handler, bit);
-    else if (action && before & bit)
-        atomic_fetch_and(&masked_in_handler, ~bit);
+    for (int which = 0; which < KEPT; which++) {
+        if (old && before[which] & bit)
+            sigaddset(&old->sa_mask, kept(which));
+        if (action && kept(which) && sigismember(&action->sa_mask, kept(which)) == 1)
+            atomic_fetch_or(&masked_in_handler[which], bit);
+        else if (action && before[which] & bit)
+            atomic_fetch_and(&masked_in_handler[which], ~bit);
+    }
     return 0;
 }
 
-static sighandler_t change_handler(sighandler_t handler, int flags)
+static sighandler_t change_handler(struct sigaction *ours, sighandler_t handler, int flags)
 {
-    sighandler_t before = coopdl_kick_chained.sa_handler;
+    sighandler_t before = ours->sa_handler;
     struct sigaction action = {.sa_handler = handler, .sa_flags = flags};
     if (handler == SIG_ERR) {
         errno = EINVAL;
         return SIG_ERR;
     }
-    coopdl_kick_chained = action;
+    *ours = action;
     return before;
 }
 
 /* These set an action by number and otherwise leave masks alone. */
 sighandler_t coopdl_mask_signal(int number, sighandler_t handler)
 {
-    return is_ours(number) ? change_handler(handler, SA_RESTART)
-                           : coopdl_real.signal(number, handler);
+    struct sigaction *ours = chained(number);
+    return ours ? change_handler(ours, handler, SA_RESTART) : coopdl_real.signal(number, handler);
 }
 
 sighandler_t coopdl_mask_sysv_signal(int number, sighandler_t handler)
 {
-    return is_ours(number) ? change_handler(handler, SA_RESETHAND | SA_NODEFER)
-                           : coopdl_real.sysv_signal(number, handler);
+    struct sigaction *ours = chained(number);
+    return ours ? change_handler(ours, handler, SA_RESETHAND | SA_NODEFER)
+                : coopdl_real.sysv_signal(number, handler);
 }
 
 sighandler_t coopdl_mask_sigset(int number, sighandler_t handler)
 {
-    if (!is_ours(number))
+    struct sigaction *ours = chained(number);
+    if (!ours)
         return coopdl_real.sigset(number, handler);
     bool believed = believes_blocked;
-    believes_blocked = handler == SIG_HOLD;
+    if (ours == &coopdl_kick_chained)
+        believes_blocked = handler == SIG_HOLD;
     sighandler_t before =
-        handler == SIG_HOLD ? coopdl_kick_chained.sa_handler : change_handler(handler, 0);
-    return believed ? SIG_HOLD : before;
+        handler == SIG_HOLD ? ours->sa_handler : change_handler(ours, handler, 0);
+    return ours == &coopdl_kick_chained && believed ? SIG_HOLD : before;
 }
 
 int coopdl_mask_sigignore(int number)
 {
-    if (!is_ours(number))
+    struct sigaction *ours = chained(number);
+    if (!ours)
         return coopdl_real.sigignore(number);
-    change_handler(SIG_IGN, 0);
+    change_handler(ours, SIG_IGN, 0);
     return 0;
 }
 
 int coopdl_mask_sighold(int number)
 {
-    if (!is_ours(number))
+    if (!number || number != owned())
         return coopdl_real.sighold(number);
     believes_blocked = true;
     return 0;
@@ -174,7 +193,7 @@ int coopdl_mask_sigsetmask(int mask)
 
 int coopdl_mask_siginterrupt(int number, int interrupt)
 {
-    return is_ours(number) ? 0 : coopdl_real.siginterrupt(number, interrupt);
+    return chained(number) ? 0 : coopdl_real.siginterrupt(number, interrupt);
 }
 
 /* A kick that is read as data interrupts nothing. */

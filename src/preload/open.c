@@ -11,15 +11,15 @@
 
 int coopdl_timed_open(const char *path, int flags, mode_t mode)
 {
-    return (int)TRY(coopdl_real.open(path, flags, mode), "open");
+    return (int)TRY(open, (path, flags, mode), "open");
 }
 
 int coopdl_timed_openat(int directory, const char *path, int flags, mode_t mode)
 {
-    return (int)TRY(coopdl_real.openat(directory, path, flags, mode), "openat");
+    return (int)TRY(openat, (directory, path, flags, mode), "openat");
 }
 
 int coopdl_timed_creat(const char *path, mode_t mode)
 {
-    return (int)TRY(coopdl_real.creat(path, mode), "creat");
+    return (int)TRY(creat, (path, mode), "creat");
 }

@@ -35,7 +35,7 @@ ssize_t coopdl_timed_write(int fd, const void *buffer, size_t size)
         return coopdl_kicked(coopdl_real.write(fd, buffer, size), "write");
     if (size && coopdl_would_wait(fd, POLLOUT))
         return coopdl_cut(coopdl_self, "write");
-    return TRY(coopdl_real.write(fd, buffer, fits(fd, size)), "write");
+    return TRY(write, (fd, buffer, fits(fd, size)), "write");
 }
 
 ssize_t coopdl_timed_writev(int fd, const struct iovec *iov, int n)
@@ -44,7 +44,7 @@ ssize_t coopdl_timed_writev(int fd, const struct iovec *iov, int n)
         return coopdl_kicked(coopdl_real.writev(fd, iov, n), "writev");
     if (n > 0 && coopdl_would_wait(fd, POLLOUT))
         return coopdl_cut(coopdl_self, "writev");
-    return TRY(coopdl_real.writev(fd, iov, n), "writev");
+    return TRY(writev, (fd, iov, n), "writev");
 }
 
 /* At an offset: what has none says so without waiting. */
@@ -58,14 +58,14 @@ ssize_t coopdl_timed_pwrite(int fd, const void *buffer, size_t size, off_t offse
 {
     if (size && write_at_would_wait(fd))
         return coopdl_cut(coopdl_self, "pwrite");
-    return TRY(coopdl_real.pwrite(fd, buffer, size, offset), "pwrite");
+    return TRY(pwrite, (fd, buffer, size, offset), "pwrite");
 }
 
 ssize_t coopdl_timed_pwritev(int fd, const struct iovec *iov, int n, off_t offset)
 {
     if (n > 0 && write_at_would_wait(fd))
         return coopdl_cut(coopdl_self, "pwritev");
-    return TRY(coopdl_real.pwritev(fd, iov, n, offset), "pwritev");
+    return TRY(pwritev, (fd, iov, n, offset), "pwritev");
 }
 
 ssize_t coopdl_timed_pwritev2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
@@ -73,7 +73,7 @@ ssize_t coopdl_timed_pwritev2(int fd, const struct iovec *iov, int n, off_t offs
     if (unlikely(coopdl_cutting(coopdl_self)) && n > 0 && !(flags & RWF_NOWAIT) &&
         (offset == -1 ? coopdl_would_wait(fd, POLLOUT) : write_at_would_wait(fd)))
         return coopdl_cut(coopdl_self, "pwritev2");
-    return TRY(coopdl_real.pwritev2(fd, iov, n, offset, flags), "pwritev2");
+    return TRY(pwritev2, (fd, iov, n, offset, flags), "pwritev2");
 }
 
 ssize_t coopdl_timed_send(int fd, const void *buffer, size_t size, int flags)
@@ -104,12 +104,11 @@ int coopdl_timed_sendmmsg(int fd, struct mmsghdr *messages, unsigned int n, int 
 
 ssize_t coopdl_timed_sendfile(int out, int in, off_t *offset, size_t size)
 {
-    if (unlikely(coopdl_cutting(coopdl_self))) {
-        if (size && coopdl_would_wait(out, POLLOUT))
-            return coopdl_cut_uncancelled(coopdl_self, "sendfile");
-        coopdl_kick_soon(coopdl_self);
-    }
-    ssize_t sent = coopdl_real.sendfile(out, in, offset, size);
+    if (unlikely(coopdl_cutting(coopdl_self)) && size && coopdl_would_wait(out, POLLOUT))
+        return coopdl_cut_uncancelled(coopdl_self, "sendfile");
+    ssize_t sent = unlikely(coopdl_cutting(coopdl_self))
+                       ? ATTEMPT(coopdl_raw.sendfile(out, in, offset, size))
+                       : coopdl_real.sendfile(out, in, offset, size);
     return sent < 0 && errno == EINTR && coopdl_cutting(coopdl_self)
                ? coopdl_cut_uncancelled(coopdl_self, "sendfile")
                : sent;
@@ -135,9 +134,9 @@ ssize_t coopdl_timed_splice(int in, off64_t *in_offset, int out, off64_t *out_of
     if (size && ((!is_pipe(in) && coopdl_would_wait(in, POLLIN)) ||
                  (!is_pipe(out) && coopdl_would_wait(out, POLLOUT))))
         return coopdl_cut(coopdl_self, "splice");
-    coopdl_kick_soon(coopdl_self);
+    TEST_CANCEL();
     ssize_t moved =
-        coopdl_real.splice(in, in_offset, out, out_offset, size, flags | SPLICE_F_NONBLOCK);
+        ATTEMPT(coopdl_raw.splice(in, in_offset, out, out_offset, size, flags | SPLICE_F_NONBLOCK));
     return pipe_result(moved, flags, in, out, "splice");
 }
 
@@ -157,5 +156,5 @@ int coopdl_timed_eventfd_write(int fd, eventfd_t value)
 {
     if (unlikely(coopdl_cutting(coopdl_self)) && coopdl_would_wait(fd, POLLOUT))
         return coopdl_cut(coopdl_self, "eventfd_write");
-    return (int)TRY(coopdl_real.eventfd_write(fd, value), "eventfd_write");
+    return (int)TRY(eventfd_write, (fd, value), "eventfd_write");
 }

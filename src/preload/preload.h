@@ -19,10 +19,20 @@
 #include "core/thread.h"
 #include "preload/real.h"
 
+/* Two symbols for the same source: see COOPDL_TRAPPED in real.h. */
+#ifdef COOPDL_TRAPPED
+#define SYMBOL(name) __asm__("coopdl_trapped_" #name)
+#else
+#define SYMBOL(name)
+#endif
+
 /* What a call does in a thread that has a deadline, and so a record: coopdl_self. */
-#define CALL(type, name, parameters, ...) type coopdl_timed_##name parameters;
+#define CALL(type, name, parameters, ...) type coopdl_timed_##name parameters SYMBOL(name);
 #define MASK(type, name, parameters, ...) type coopdl_mask_##name parameters;
 #define CHILD(type, name, parameters, ...) type coopdl_child_##name parameters;
 #include "preload/calls.def"
+
+/* Whether a system call is one of the table's. */
+bool coopdl_is_timed(long number);
 
 #endif

@@ -83,6 +83,11 @@ static unsigned int coopdl_early_sleep(unsigned int seconds)
     return coopdl_sys(SYS_nanosleep, &wait, &left) < 0 ? (unsigned int)left.tv_sec : 0;
 }
 
+static int coopdl_early_eventfd_write(int fd, eventfd_t value)
+{
+    return SYSTEM(write, fd, &value, sizeof(value)) < 0 ? -1 : 0;
+}
+
 #define CALL(type, name, parameters, arguments, early, ...)                                        \
     static type early_##name parameters                                                            \
     {                                                                                              \
@@ -91,6 +96,11 @@ static unsigned int coopdl_early_sleep(unsigned int seconds)
 #include "preload/calls.def"
 
 struct coopdl_real coopdl_real = {
+#define CALL(type, name, ...) .name = early_##name,
+#include "preload/calls.def"
+};
+
+const struct coopdl_real coopdl_raw = {
 #define CALL(type, name, ...) .name = early_##name,
 #include "preload/calls.def"
 };

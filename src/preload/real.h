@@ -55,8 +55,18 @@ struct coopdl_real {
 /* Never null for a CALL; the others are null until they are resolved. */
 extern struct coopdl_real coopdl_real __attribute__((visibility("hidden")));
 
+/* The same calls as plain system calls, where they are one.  What is none goes to libc, and is not
+ * to be called where the trap is at work. */
+extern const struct coopdl_real coopdl_raw __attribute__((visibility("hidden")));
+
 /* Resolves all of them.  Done by our constructor, or by a MASK or CHILD call that comes before it.
  */
 void coopdl_resolve(void);
+
+/* What the trap cuts and performs (src/trap/) is the families' code, built a second time with
+ * COOPDL_TRAPPED: with plain system calls for libc's, since those would be trapped again. */
+#ifdef COOPDL_TRAPPED
+#define coopdl_real coopdl_raw
+#endif
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * syscall.c -- libc's syscall(): the numbers of the wrapped calls go the way of
- * the wrappers, all others straight to the kernel.
+ * syscall.c -- system calls by number, for libc's syscall() and for the trap:
+ * those of the wrapped calls go the way of the wrappers, all others straight to
+ * the kernel.
  *
  * What differs between a system call and libc's function for it is put right
  * here: the size of the signal set, the pair that pselect6 takes, errors as
@@ -39,3 +40,16 @@ long coopdl_timed_syscall(long number, long a, long b, long c, long d, long e, l
         return coopdl_real.syscall(number, a, b, c, d, e, f);
     }
 }
+
+#ifndef COOPDL_TRAPPED
+bool coopdl_is_timed(long number)
+{
+    switch (number) {
+#define NUMBER(name, call) case SYS_##name:
+#include "preload/calls.def"
+        return true;
+    default:
+        return false;
+    }
+}
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * handler.c -- signal handlers of ours, installed past libc.
+ *
+ * With system calls of our own, so that a wrapped or instrumented sigaction has
+ * no say in it; and with a return from the handler that lies in this library,
+ * which the trap lets through (src/trap/).
+ */
+#include "core/handler.h"
+
+#include "core/sys.h"
+
+#if defined(__x86_64__)
+/* These very bytes tell an unwinder that the frame is a signal's: a cancelled thread unwinds
+ * through it. */
+__asm__(".text\n.hidden coopdl_restorer\n.globl coopdl_restorer\n.type coopdl_restorer,@function\n"
+        ".p2align 4\nnop\ncoopdl_restorer:\n mov $15,%rax\n syscall\n"
+        ".size coopdl_restorer,.-coopdl_restorer\n");
+#define RESTORER coopdl_restorer
+#define RESTORER_FLAG 0x04000000UL
+#else
+#define RESTORER NULL
+#define RESTORER_FLAG 0UL
+#endif
+
+struct coopdl_action coopdl_action_of(int number)
+{
+    struct coopdl_action action = {.handler = SIG_DFL};
+    coopdl_sys(SYS_rt_sigaction, number, 0, &action, COOPDL_SIGSET_SIZE);
+    return action;
+}
+
+void coopdl_handler_install(int number, coopdl_handler *handler, unsigned long flags)
+{
+    struct coopdl_action action = {.action = handler,
+                                   .flags = SA_SIGINFO | SA_ONSTACK | RESTORER_FLAG | flags,
+                                   .restorer = RESTORER};
+    coopdl_sys(SYS_rt_sigaction, number, &action, 0, COOPDL_SIGSET_SIZE);
+}
+
+struct sigaction coopdl_action_for_libc(const struct coopdl_action *action)
+{
+    struct sigaction program = {.sa_flags = (int)action->flags};
+    if (action->flags & SA_SIGINFO)
+        program.sa_sigaction = action->action;
+    else
+        program.sa_handler = action->handler;
+    return program;
+}
+
+void coopdl_pass_on(const struct sigaction *program, int number, siginfo_t *info, void *context)
+{
+    if (program->sa_flags & SA_SIGINFO) {
+        program->sa_sigaction(number, info, context);
+    } else if (program->sa_handler == SIG_DFL) {
+        /* The default is to end the process: have the kernel do it. */
+        struct coopdl_action fatal = {.handler = SIG_DFL};
+        uint64_t mask = COOPDL_SIGSET_BIT(number);
+        coopdl_sys(SYS_rt_sigaction, number, &fatal, 0, COOPDL_SIGSET_SIZE);
+        coopdl_sys(SYS_rt_sigprocmask, SIG_UNBLOCK, &mask, 0, COOPDL_SIGSET_SIZE);
+        coopdl_sys(SYS_tgkill, coopdl_sys(SYS_getpid), coopdl_sys(SYS_gettid), number);
+    } else if (program->sa_handler != SIG_IGN) {
+        program->sa_handler(number);
+    }
+}

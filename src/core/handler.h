@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* handler.h -- signal handlers of ours, and the program's own behind them. */
+#ifndef COOPDL_CORE_HANDLER_H
+#define COOPDL_CORE_HANDLER_H
+
+#include <signal.h>
+#include <stdint.h>
+
+typedef void coopdl_handler(int number, siginfo_t *info, void *context);
+
+/* The kernel's struct sigaction, not libc's. */
+struct coopdl_action {
+    union {
+        void (*handler)(int);
+        coopdl_handler *action;
+    };
+    unsigned long flags;
+    void (*restorer)(void);
+    uint64_t mask;
+};
+
+/* The action that the kernel has for a signal; one that cannot be asked for is the default. */
+struct coopdl_action coopdl_action_of(int number);
+
+/* Installs a handler with SA_SIGINFO, SA_ONSTACK and `flags`; nothing is blocked in it but, without
+ * SA_NODEFER, the signal itself. */
+void coopdl_handler_install(int number, coopdl_handler *handler, unsigned long flags);
+
+/* The same action in libc's terms, as far as passing on needs it. */
+struct sigaction coopdl_action_for_libc(const struct coopdl_action *action);
+
+/* What the program would have got for this signal: its handler is called, or the process ends, or
+ * nothing happens. */
+void coopdl_pass_on(const struct sigaction *program, int number, siginfo_t *info, void *context);
+
+#if defined(__x86_64__)
+/* Returns from a handler, wherever the stack pointer stands at its frame. */
+void coopdl_restorer(void);
+#endif
+
+#endif

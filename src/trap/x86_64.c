@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * x86_64.c -- the trap, on Linux's Syscall User Dispatch (5.11).
+ *
+ * The kick's handler turns it on for its own thread.  From then on the kernel
+ * answers each system call that is made outside this library with SIGSYS, as
+ * long as the thread's selector is shut; the handler here cuts what would wait,
+ * by the table of calls and with the wrappers' own code (COOPDL_TRAPPED in
+ * preload/real.h), and performs everything else itself.  Leaving, moving or
+ * delivering turns it off.
+ *
+ * What must hold:
+ * - A thread that is trapped can always take a SIGSYS: one that is blocked
+ *   kills the process.  So the signal is unblocked before the selector is shut,
+ *   in the thread and in what its handlers return to; it never gets into a mask
+ *   again while the selector is shut; and no handler's mask may block it (the
+ *   wrappers see to that, a handler that came past them means no trap).
+ * - The handler makes no system call outside this library, but for libc's that
+ *   are seen here again (SA_NODEFER); it allocates nothing, takes no lock and
+ *   keeps errno.  It holds no state: a handler of the program that interrupts it
+ *   may leave by longjmp.
+ * - The process's SIGSYS stays the program's: with an action of its own there is
+ *   no trap, and what is not ours is passed on.
+ *
+ * What cannot be performed inside the handler:
+ * - rt_sigreturn takes its frame from the stack pointer: it is made from our own
+ *   restorer instead, with that stack pointer.
+ * - What changes the mask would be undone when the handler returns: the mask to
+ *   which it returns is changed instead.
+ * - clone and its like would start a child inside the handler, sigaltstack
+ *   would speak of the handler's stack, an munmap of the stack would take it
+ *   away: these are made again with the selector open, and a kick that follows
+ *   in a moment shuts it.  The children do not inherit the trap.
+ *
+ * Interleavings.  All of this is one thread's; others only look at the selector
+ * (core/tick.c), or open it when somebody takes SIGSYS away.
+ */
+#include "trap/trap.h"
+
+#include "core/handler.h"
+#include "core/kick.h"
+#include "core/log.h"
+#include "core/policy.h"
+#include "core/sys.h"
+#include "core/tick.h"
+#include "preload/cut.h"
+#include "preload/preload.h"
+
+#include <errno.h>
+#include <linux/audit.h>
+#include <linux/futex.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <ucontext.h>
+
+#ifdef HAVE_VALGRIND
+#include <valgrind/valgrind.h>
+#else
+#define RUNNING_ON_VALGRIND 0
+#endif
+
+/* Linux 5.11; older headers lack them. */
+enum { SET_USER_DISPATCH = 59, DISPATCH_OFF = 0, DISPATCH_ON = 1, SYS_USER_DISPATCH_CODE = 2 };
+
+/* As much of a stack as the handler and its frame may take up. */
+enum { FRAME = 16384 };
+
+#define SIGSYS_BIT COOPDL_SIGSET_BIT(SIGSYS)
+
+/* This library's own code, from which all system calls pass. */
+extern const char __ehdr_start[] __attribute__((visibility("hidden")));
+extern const char etext[] __attribute__((visibility("hidden")));
+
+static struct sigaction program; /* its action for SIGSYS, once ours is installed */
+static atomic_bool installed;
+
+static coopdl_handler on_trap;
+
+struct sigaction *coopdl_trap_chained(int number)
+{
+    return number == SIGSYS && atomic_load_explicit(&installed, memory_order_relaxed) ? &program
+                                                                                      : NULL;
+}
+
+/* The program's handlers run with this blocked in them, or would be in our way. */
+static bool is_program(const struct sigaction *action)
+{
+    return action->sa_flags & SA_SIGINFO ||
+           (action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN);
+}
+
+static uint64_t *mask_of(ucontext_t *context)
+{
+    return (uint64_t *)(void *)&context->uc_sigmask;
+}
+
+/* Installs our handler if nobody else has one.  Two threads that come at once install the same. */
+static const char *install(void)
+{
+    struct coopdl_action before = coopdl_action_of(SIGSYS);
+    if (before.action != on_trap) {
+        struct sigaction found = coopdl_action_for_libc(&before);
+        if (is_program(&found))
+            return "the program has a handler for SIGSYS";
+        program = found;
+        coopdl_handler_install(SIGSYS, on_trap, SA_NODEFER);
+        atomic_store(&installed, true);
+    }
+    return is_program(&program) ? "the program has a handler for SIGSYS" : NULL;
+}
+
+/* The wrappers keep it out; somebody may have come past them. */
+static const char *handlers_block_it(void)
+{
+    for (int number = 1; number <= 64; number++) {
+        struct coopdl_action action = coopdl_action_of(number);
+        if (action.handler != SIG_DFL && action.handler != SIG_IGN && action.mask & SIGSYS_BIT)
+            return "a signal handler of the program blocks SIGSYS";
+    }
+    return NULL;
+}
+
+static const char *turn_on(struct coopdl_thread *thread)
+{
+    static atomic_bool refused;
+    if (thread->trapped)
+        return NULL;
+    if (!atomic_load(&refused) &&
+        coopdl_sys(SYS_prctl, SET_USER_DISPATCH, DISPATCH_ON, __ehdr_start, etext - __ehdr_start,
+                   &thread->selector) == 0) {
+        thread->trapped = true;
+        return NULL;
+    }
+    atomic_store(&refused, true);
+    return "the kernel, or a filter of system calls, refuses it";
+}
+
+/* Why the thread cannot be trapped; null once it is. */
+static const char *shut(struct coopdl_thread *thread, ucontext_t *interrupted)
+{
+    const char *why = !coopdl_policy.trap   ? "COOPDL_TRAP=0"
+                      : RUNNING_ON_VALGRIND ? "valgrind would be trapped itself"
+                                            : install();
+    if (!why)
+        why = handlers_block_it();
+    if (!why)
+        why = turn_on(thread);
+    if (why)
+        return why;
+    uint64_t mask = SIGSYS_BIT;
+    *mask_of(interrupted) &= ~SIGSYS_BIT;
+    coopdl_sys(SYS_rt_sigprocmask, SIG_UNBLOCK, &mask, 0, COOPDL_SIGSET_SIZE);
+    thread->dozed = false;
+    atomic_store(&thread->asleep, AWAKE);
+    atomic_store(&thread->selector, TRAP_SHUT);
+    return NULL;
+}
+
+static void trap_on(struct coopdl_thread *thread, void *context)
+{
+    static atomic_flag said = ATOMIC_FLAG_INIT;
+    if (atomic_load(&thread->selector) == TRAP_SHUT)
+        return;
+    const char *why = shut(thread, context);
+    if (why && !atomic_flag_test_and_set(&said))
+        coopdl_log_untrapped(why);
+}
+
+static void trap_off(struct coopdl_thread *thread)
+{
+    atomic_store(&thread->selector, TRAP_OPEN);
+    coopdl_sys(SYS_prctl, SET_USER_DISPATCH, DISPATCH_OFF, 0, 0, 0);
+    thread->trapped = false;
+}
+
+__attribute__((constructor(101))) static void set_up(void)
+{
+    coopdl_trap_on = trap_on;
+    coopdl_trap_off = trap_off;
+}
+
+/* Both ends of a `struct coopdl_action` that the program hands to the kernel. */
+static bool can_read(const struct coopdl_action *action)
+{
+    return coopdl_readable(action) && coopdl_readable(&action->mask);
+}
+
+static long change_action(long number, const struct coopdl_action *action, long old, long size)
+{
+    struct coopdl_action open;
+    if (action && can_read(action)) {
+        open = *action;
+        open.mask &= ~SIGSYS_BIT;
+        action = &open;
+    }
+    /* Somebody takes SIGSYS past the wrappers: nobody is to be trapped any more. */
+    if (number == SIGSYS && action)
+        for (struct coopdl_thread *t = coopdl_next_thread(NULL); t; t = coopdl_next_thread(t))
+            atomic_store(&t->selector, TRAP_OPEN);
+    return coopdl_sys(SYS_rt_sigaction, number, action, old, size);
+}
+
+/* In the handler the mask is what it was in the thread: only the change is ours to make. */
+static long change_mask(uint64_t *mask, long how, const uint64_t *set, long old, long size)
+{
+    uint64_t changed = *mask;
+    if (size != COOPDL_SIGSET_SIZE || !set)
+        return coopdl_sys(SYS_rt_sigprocmask, how, set, old, size);
+    if (!coopdl_readable(set))
+        return -EFAULT;
+    switch (how) {
+    case SIG_BLOCK:
+        changed |= *set;
+        break;
+    case SIG_UNBLOCK:
+        changed &= ~*set;
+        break;
+    case SIG_SETMASK:
+        changed = *set;
+        break;
+    default:
+        return -EINVAL;
+    }
+    *mask = changed & ~SIGSYS_BIT;
+    return old ? coopdl_sys(SYS_rt_sigprocmask, SIG_BLOCK, 0, old, size) : 0;
+}
+
+static bool sleeps_in_futex(long number, long operation)
+{
+    enum { FUTEX_WAITV = 449, FUTEX_WAIT_6_7 = 455, FUTEX_LOCK_PI_2 = 13 };
+    switch (number == SYS_futex ? operation & FUTEX_CMD_MASK : -1) {
+    case FUTEX_WAIT:
+    case FUTEX_WAIT_BITSET:
+    case FUTEX_LOCK_PI:
+    case FUTEX_LOCK_PI_2:
+    case FUTEX_WAIT_REQUEUE_PI:
+        return true;
+    default:
+        return number == FUTEX_WAITV || number == FUTEX_WAIT_6_7;
+    }
+}
+
+/* What the table does not know is never cut.  Where it may sleep the visitor is told, and asked to
+ * come soon, but not again for a futex that is only waited for once more. */
+static long perform(struct coopdl_thread *thread, long number, const greg_t *r)
+{
+    bool dozes = sleeps_in_futex(number, r[REG_RSI]), again = dozes && thread->dozed;
+    uint8_t before = atomic_load(&thread->asleep);
+    thread->dozed = dozes;
+    if (dozes && !again)
+        coopdl_kick_soon(thread, ASLEEP_FUTEX);
+    else
+        atomic_store(&thread->asleep, dozes ? ASLEEP_FUTEX : ASLEEP_CALL);
+    long result =
+        coopdl_sys(number, r[REG_RDI], r[REG_RSI], r[REG_RDX], r[REG_R10], r[REG_R8], r[REG_R9]);
+    atomic_store(&thread->asleep, before);
+    return result;
+}
+
+/* What the wrappers do for it, in the kernel's terms. */
+static long cut(long number, const greg_t *r)
+{
+    long result = coopdl_timed_syscall(number, r[REG_RDI], r[REG_RSI], r[REG_RDX], r[REG_R10],
+                                       r[REG_R8], r[REG_R9]);
+    return result < 0 ? -errno : result;
+}
+
+/* The stack that the handler stands on would go. */
+static bool takes_the_stack(long number, const greg_t *r)
+{
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0), begin = (uintptr_t)r[REG_RDI];
+    switch (number) {
+    case SYS_munmap:
+    case SYS_mremap:
+    case SYS_madvise:
+    case SYS_mprotect:
+    case SYS_mmap:
+        return begin < here + FRAME && here - FRAME < begin + (size_t)r[REG_RSI];
+    default:
+        return false;
+    }
+}
+
+/* Makes the system call again, unseen. */
+static void let_pass(struct coopdl_thread *thread, greg_t *r)
+{
+    r[REG_RIP] -= 2; /* the size of the instruction */
+    if (!thread) { /* it has given its record back, and what it was to be cut for with it */
+        coopdl_sys(SYS_prctl, SET_USER_DISPATCH, DISPATCH_OFF, 0, 0, 0);
+        return;
+    }
+    atomic_store(&thread->selector, TRAP_OPEN);
+    coopdl_kick_soon(thread, AWAKE);
+}
+
+static void answer(struct coopdl_thread *thread, long number, ucontext_t *context)
+{
+    greg_t *r = context->uc_mcontext.gregs;
+    switch (number) {
+    case SYS_rt_sigreturn:
+        *mask_of((ucontext_t *)r[REG_RSP]) &= ~SIGSYS_BIT;
+        r[REG_RIP] = (greg_t)coopdl_restorer;
+        return;
+    case SYS_clone:
+    case SYS_clone3:
+    case SYS_fork:
+    case SYS_vfork:
+    case SYS_sigaltstack:
+    case SYS_arch_prctl:
+        let_pass(thread, r);
+        return;
+    case SYS_rt_sigprocmask:
+        r[REG_RAX] = change_mask(mask_of(context), r[REG_RDI], (const uint64_t *)r[REG_RSI],
+                                 r[REG_RDX], r[REG_R10]);
+        return;
+    case SYS_rt_sigaction:
+        r[REG_RAX] = change_action(r[REG_RDI], (const struct coopdl_action *)r[REG_RSI],
+                                   r[REG_RDX], r[REG_R10]);
+        return;
+    default:
+        if (takes_the_stack(number, r))
+            let_pass(thread, r);
+        else if (coopdl_cutting(thread) && coopdl_is_timed(number)) {
+            thread->dozed = false;
+            r[REG_RAX] = cut(number, r);
+        } else {
+            r[REG_RAX] = perform(thread, number, r);
+        }
+    }
+}
+
+static void on_trap(int number, siginfo_t *info, void *context)
+{
+    int saved = errno;
+    struct coopdl_thread *thread = coopdl_self;
+    ucontext_t *interrupted = context;
+    if (info->si_code != SYS_USER_DISPATCH_CODE) {
+        /* A filter's, or somebody's kill: that a filter's is ignored the kernel does not allow. */
+        if (!is_program(&program) && info->si_code > 0)
+            program.sa_handler = SIG_DFL;
+        coopdl_pass_on(&program, number, info, context);
+    } else if (!thread || info->si_arch != AUDIT_ARCH_X86_64) {
+        let_pass(thread, interrupted->uc_mcontext.gregs);
+    } else {
+        answer(thread, info->si_syscall, interrupted);
+    }
+    errno = saved;
+}
