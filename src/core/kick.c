@@ -62,8 +62,8 @@ static bool is_kick(const struct coopdl_thread *thread, const siginfo_t *info)
 static void pass_on(int number, siginfo_t *info, void *context)
 {
     bool late_kick = info->si_code == SI_TKILL && info->si_pid == coopdl_pid;
-    if (!(coopdl_kick_chained.sa_flags & SA_SIGINFO) &&
-        coopdl_kick_chained.sa_handler == SIG_DFL && (number == SIGURG || late_kick))
+    if (!(coopdl_kick_chained.sa_flags & SA_SIGINFO) && coopdl_kick_chained.sa_handler == SIG_DFL &&
+        (number == SIGURG || late_kick))
         return;
     coopdl_pass_on(&coopdl_kick_chained, number, info, context);
 }

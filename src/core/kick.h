@@ -36,8 +36,8 @@ static inline void coopdl_kick_unmask(uint64_t *mask)
 }
 
 /* The trap (src/trap/), null where there is none.  On: in the kick's handler of a thread that is
- * cutting; `context` is what the handler interrupted.  Off: by the thread itself, when nothing of it
- * is to be cut any more; only if thread->trapped. */
+ * cutting; `context` is what the handler interrupted.  Off: by the thread itself, when nothing of
+ * it is to be cut any more; only if thread->trapped. */
 extern void (*coopdl_trap_on)(struct coopdl_thread *thread, void *context);
 extern void (*coopdl_trap_off)(struct coopdl_thread *thread);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* log.h -- COOPDL_LOG: a line for each first cut of a scope, and for what is worth knowing.  Async-signal-safe. */
+/* log.h -- COOPDL_LOG: a line for each first cut of a scope, and for what is worth knowing.
+ * Async-signal-safe. */
 #ifndef COOPDL_CORE_LOG_H
 #define COOPDL_CORE_LOG_H
 

@@ -92,8 +92,8 @@ struct coopdl_thread {
      * a thread again, but for what it is `asleep` in. */
     _Atomic uint8_t selector;
     bool trapped;
-    bool dozed;  /* the last call that was seen was asleep in a futex */
-    bool told;   /* the trap has cut a call: the wrapper around it counts it no second time */
+    bool dozed; /* the last call that was seen was asleep in a futex */
+    bool told;  /* the trap has cut a call: the wrapper around it counts it no second time */
     _Atomic uint8_t asleep;
 
     _Atomic uint32_t depth;

@@ -44,7 +44,8 @@ int coopdl_timed_connect(int fd, CONST_SOCKADDR_ARG address, socklen_t length)
     TEST_CANCEL();
     int result = ATTEMPT(coopdl_raw.connect(fd, address, length));
     /* A kick came while the connection was made: if it is there, asking again says so.  Once: where
-     * it is not (a local socket looks ready before it is connected), that waits for another kick. */
+     * it is not (a local socket looks ready before it is connected), that waits for another kick.
+     */
     if (result < 0 && errno == EINTR && !coopdl_would_wait(fd, POLLOUT))
         return (int)TRY(connect, (fd, address, length), "connect");
     return (int)coopdl_kicked(result, "connect");

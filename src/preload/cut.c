@@ -35,6 +35,7 @@ static void pause_before(uint32_t cut)
         return;
     int64_t ms = cut - PROMPT_CUTS < 6 ? INT64_C(1) << (cut - PROMPT_CUTS) : LONGEST_PAUSE;
     struct timespec pause = coopdl_timespec(ms * COOPDL_MILLISECOND);
+    atomic_store(&coopdl_self->asleep, AWAKE);
     coopdl_sys(SYS_nanosleep, &pause, 0);
 }
 

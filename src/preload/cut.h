@@ -21,8 +21,8 @@ enum coopdl_answer { ANSWER_ESCALATES, ANSWER_GENTLE, ANSWER_EINTR };
 int coopdl_tell(struct coopdl_thread *thread, const char *call, enum coopdl_answer answer,
                 bool trapped);
 
-/* The wrapped calls are cancellation points, also where the real one is not reached.  What libc does
- * inside itself may be none, and may rely on that: nothing is one under the trap. */
+/* The wrapped calls are cancellation points, also where the real one is not reached.  What libc
+ * does inside itself may be none, and may rely on that: nothing is one under the trap. */
 #ifdef COOPDL_TRAPPED
 #define UNDER_TRAP true
 #define TEST_CANCEL() ((void)0)

@@ -152,8 +152,7 @@ sighandler_t coopdl_mask_sigset(int number, sighandler_t handler)
     bool believed = believes_blocked;
     if (ours == &coopdl_kick_chained)
         believes_blocked = handler == SIG_HOLD;
-    sighandler_t before =
-        handler == SIG_HOLD ? ours->sa_handler : change_handler(ours, handler, 0);
+    sighandler_t before = handler == SIG_HOLD ? ours->sa_handler : change_handler(ours, handler, 0);
     return ours == &coopdl_kick_chained && believed ? SIG_HOLD : before;
 }
 

@@ -32,8 +32,9 @@
  *   away: these are made again with the selector open, and a kick that follows
  *   in a moment shuts it.  The children do not inherit the trap.
  *
- * Interleavings.  All of this is one thread's; others only look at the selector
- * (core/tick.c), or open it when somebody takes SIGSYS away.
+ * Interleavings.  All of this is one thread's, and its kick's handler's; others
+ * only look at the selector (core/tick.c), or open it when somebody takes SIGSYS
+ * away.
  */
 #include "trap/trap.h"
 
@@ -47,6 +48,7 @@
 #include "preload/preload.h"
 
 #include <errno.h>
+#include <link.h>
 #include <linux/audit.h>
 #include <linux/futex.h>
 #include <sys/mman.h>
@@ -68,8 +70,8 @@ enum { FRAME = 16384 };
 #define SIGSYS_BIT COOPDL_SIGSET_BIT(SIGSYS)
 
 /* This library's own code, from which all system calls pass. */
-extern const char __ehdr_start[] __attribute__((visibility("hidden")));
-extern const char etext[] __attribute__((visibility("hidden")));
+extern const ElfW(Ehdr) __ehdr_start __attribute__((visibility("hidden")));
+static uintptr_t code, code_size;
 
 static struct sigaction program; /* its action for SIGSYS, once ours is installed */
 static atomic_bool installed;
@@ -125,9 +127,8 @@ static const char *turn_on(struct coopdl_thread *thread)
     static atomic_bool refused;
     if (thread->trapped)
         return NULL;
-    if (!atomic_load(&refused) &&
-        coopdl_sys(SYS_prctl, SET_USER_DISPATCH, DISPATCH_ON, __ehdr_start, etext - __ehdr_start,
-                   &thread->selector) == 0) {
+    if (!atomic_load(&refused) && coopdl_sys(SYS_prctl, SET_USER_DISPATCH, DISPATCH_ON, code,
+                                             code_size, &thread->selector) == 0) {
         thread->trapped = true;
         return NULL;
     }
@@ -150,8 +151,6 @@ static const char *shut(struct coopdl_thread *thread, ucontext_t *interrupted)
     uint64_t mask = SIGSYS_BIT;
     *mask_of(interrupted) &= ~SIGSYS_BIT;
     coopdl_sys(SYS_rt_sigprocmask, SIG_UNBLOCK, &mask, 0, COOPDL_SIGSET_SIZE);
-    thread->dozed = false;
-    atomic_store(&thread->asleep, AWAKE);
     atomic_store(&thread->selector, TRAP_SHUT);
     return NULL;
 }
@@ -166,15 +165,25 @@ static void trap_on(struct coopdl_thread *thread, void *context)
         coopdl_log_untrapped(why);
 }
 
+/* A kick for the next deadline may come in between and shut the selector, with or without turning
+ * the trap on again.  Opened last, it is no worse than that: who sees it open kicks again. */
 static void trap_off(struct coopdl_thread *thread)
 {
-    atomic_store(&thread->selector, TRAP_OPEN);
     coopdl_sys(SYS_prctl, SET_USER_DISPATCH, DISPATCH_OFF, 0, 0, 0);
     thread->trapped = false;
+    atomic_signal_fence(memory_order_seq_cst);
+    atomic_store(&thread->selector, TRAP_OPEN);
 }
 
 __attribute__((constructor(101))) static void set_up(void)
 {
+    const char *image = (const char *)&__ehdr_start;
+    const ElfW(Phdr) *segment = (const void *)(image + __ehdr_start.e_phoff);
+    for (int i = 0; i < __ehdr_start.e_phnum; i++)
+        if (segment[i].p_type == PT_LOAD && segment[i].p_flags & PF_X) {
+            code = (uintptr_t)image + segment[i].p_vaddr;
+            code_size = segment[i].p_memsz;
+        }
     coopdl_trap_on = trap_on;
     coopdl_trap_off = trap_off;
 }
@@ -257,11 +266,15 @@ static long perform(struct coopdl_thread *thread, long number, const greg_t *r)
     return result;
 }
 
-/* What the wrappers do for it, in the kernel's terms. */
-static long cut(long number, const greg_t *r)
+/* What the wrappers do for it, in the kernel's terms.  It may wait all the same: what another thread
+ * takes first, a device that calls itself ready and is not. */
+static long cut(struct coopdl_thread *thread, long number, const greg_t *r)
 {
+    thread->dozed = false;
+    atomic_store(&thread->asleep, ASLEEP_MOMENT);
     long result = coopdl_timed_syscall(number, r[REG_RDI], r[REG_RSI], r[REG_RDX], r[REG_R10],
                                        r[REG_R8], r[REG_R9]);
+    atomic_store(&thread->asleep, AWAKE);
     return result < 0 ? -errno : result;
 }
 
@@ -285,7 +298,7 @@ static bool takes_the_stack(long number, const greg_t *r)
 static void let_pass(struct coopdl_thread *thread, greg_t *r)
 {
     r[REG_RIP] -= 2; /* the size of the instruction */
-    if (!thread) { /* it has given its record back, and what it was to be cut for with it */
+    if (!thread) {   /* it has given its record back, and what it was to be cut for with it */
         coopdl_sys(SYS_prctl, SET_USER_DISPATCH, DISPATCH_OFF, 0, 0, 0);
         return;
     }
@@ -314,18 +327,16 @@ static void answer(struct coopdl_thread *thread, long number, ucontext_t *contex
                                  r[REG_RDX], r[REG_R10]);
         return;
     case SYS_rt_sigaction:
-        r[REG_RAX] = change_action(r[REG_RDI], (const struct coopdl_action *)r[REG_RSI],
-                                   r[REG_RDX], r[REG_R10]);
+        r[REG_RAX] = change_action(r[REG_RDI], (const struct coopdl_action *)r[REG_RSI], r[REG_RDX],
+                                   r[REG_R10]);
         return;
     default:
         if (takes_the_stack(number, r))
             let_pass(thread, r);
-        else if (coopdl_cutting(thread) && coopdl_is_timed(number)) {
-            thread->dozed = false;
-            r[REG_RAX] = cut(number, r);
-        } else {
+        else if (coopdl_cutting(thread) && coopdl_is_timed(number))
+            r[REG_RAX] = cut(thread, number, r);
+        else
             r[REG_RAX] = perform(thread, number, r);
-        }
     }
 }
 
