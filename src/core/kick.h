@@ -27,17 +27,19 @@ void coopdl_kick_drop(struct coopdl_thread *thread);
 /* The calling thread has changed its word, which was fired: waits until no kick is under way. */
 void coopdl_kick_settle(struct coopdl_thread *thread);
 
-/* Takes the kick signal out of a mask as the kernel has it. */
-static inline void coopdl_kick_unmask(uint64_t *mask)
+/* Takes what must get through to this thread out of a mask as the kernel has it. */
+static inline void coopdl_kick_unmask(const struct coopdl_thread *thread, uint64_t *mask)
 {
+    if (thread && thread->trapped)
+        *mask &= ~COOPDL_SIGSET_BIT(SIGSYS);
     int number = atomic_load_explicit(&coopdl_kick_signal, memory_order_relaxed);
     if (number)
         *mask &= ~COOPDL_SIGSET_BIT(number);
 }
 
-/* The trap (src/trap/), null where there is none.  On: in the kick's handler of a thread that is
- * cutting; `context` is what the handler interrupted.  Off: by the thread itself, when nothing of
- * it is to be cut any more; only if thread->trapped. */
+/* The trap (src/trap/), null where there is none.  On: by a thread that is cutting, in the kick's
+ * handler, where `context` is what that has interrupted, or as it fires itself (null).  Off: when
+ * nothing of it is to be cut any more; only if thread->trapped. */
 extern void (*coopdl_trap_on)(struct coopdl_thread *thread, void *context);
 extern void (*coopdl_trap_off)(struct coopdl_thread *thread);
 

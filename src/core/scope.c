@@ -56,12 +56,17 @@ static int64_t ruling(struct coopdl_thread *thread)
                                    : delivered | WORD_UNARMED | WORD_FIRED | WORD_PEACE;
 }
 
-/* The word was fired and is not any more: nothing is to land late. */
-static void calm(struct coopdl_thread *thread)
+/* The word was fired and has been changed, and no kick is under way any more: the trap follows.
+ * Should the new word have been fired meanwhile, its kick may have been taken off the queue with
+ * the old one's. */
+static void follow(struct coopdl_thread *thread)
 {
-    coopdl_kick_settle(thread);
-    if (thread->trapped)
-        coopdl_trap_off(thread);
+    if (!coopdl_cutting(thread)) {
+        if (thread->trapped)
+            coopdl_trap_off(thread);
+    } else if (coopdl_trap_on) {
+        coopdl_trap_on(thread, NULL);
+    }
 }
 
 /* The second step.  Returns the word as it was. */
@@ -70,7 +75,7 @@ static int64_t publish(struct coopdl_thread *thread)
     int64_t word = ruling(thread);
     int64_t old = atomic_exchange(&thread->word, word);
     if (unlikely(old & WORD_FIRED))
-        calm(thread);
+        coopdl_kick_settle(thread);
     /* Never later than what the scheduler waits for, unless a deadline came up that had been
      * hidden: one that has passed already is in force at once.  With hooks the scheduler asks
      * first. */
@@ -80,14 +85,18 @@ static int64_t publish(struct coopdl_thread *thread)
             coopdl_fire_self(thread);
         coopdl_wake();
     }
+    if (unlikely(old & WORD_FIRED))
+        follow(thread);
     return old;
 }
 
 /* Nobody looks at the list after this, until publish. */
 static void conceal(struct coopdl_thread *thread)
 {
-    if (atomic_exchange(&thread->word, WORD_NEVER) & WORD_FIRED)
-        calm(thread);
+    if (atomic_exchange(&thread->word, WORD_NEVER) & WORD_FIRED) {
+        coopdl_kick_settle(thread);
+        follow(thread);
+    }
 }
 
 /* A runtime's exception is at work and the thread goes on to other scopes: note in the list what
@@ -293,6 +302,7 @@ void coopdl_fire_self(struct coopdl_thread *thread)
     while (word >= 0)
         if (atomic_compare_exchange_weak(&thread->word, &word, word | WORD_UNARMED | WORD_FIRED))
             break;
+    follow(thread);
 }
 
 void coopdl_abandon(struct coopdl_thread *thread)

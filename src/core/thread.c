@@ -109,7 +109,7 @@ struct coopdl_thread *coopdl_claim(void)
         coopdl_budget_join(thread);
     }
     /* Whatever the mask was, the kick must get through to a thread that has a deadline. */
-    coopdl_kick_unmask(&mask);
+    coopdl_kick_unmask(thread, &mask);
     coopdl_sys(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, COOPDL_SIGSET_SIZE);
     return thread;
 }

@@ -2,7 +2,8 @@
 /*
  * x86_64.c -- the trap, on Linux's Syscall User Dispatch (5.11).
  *
- * The kick's handler turns it on for its own thread.  From then on the kernel
+ * The kick's handler turns it on for its own thread, or the thread itself where
+ * it finds out that its deadline has passed.  From then on the kernel
  * answers each system call that is made outside this library with SIGSYS, as
  * long as the thread's selector is shut; the handler here cuts what would wait,
  * by the table of calls and with the wrappers' own code (COOPDL_TRAPPED in
@@ -149,7 +150,8 @@ static const char *shut(struct coopdl_thread *thread, ucontext_t *interrupted)
     if (why)
         return why;
     uint64_t mask = SIGSYS_BIT;
-    *mask_of(interrupted) &= ~SIGSYS_BIT;
+    if (interrupted)
+        *mask_of(interrupted) &= ~SIGSYS_BIT;
     coopdl_sys(SYS_rt_sigprocmask, SIG_UNBLOCK, &mask, 0, COOPDL_SIGSET_SIZE);
     atomic_store(&thread->selector, TRAP_SHUT);
     return NULL;
@@ -166,7 +168,7 @@ static void trap_on(struct coopdl_thread *thread, void *context)
 }
 
 /* A kick for the next deadline may come in between and shut the selector, with or without turning
- * the trap on again.  Opened last, it is no worse than that: who sees it open kicks again. */
+ * the trap on again: it is opened last, and who calls this looks whether to shut it. */
 static void trap_off(struct coopdl_thread *thread)
 {
     coopdl_sys(SYS_prctl, SET_USER_DISPATCH, DISPATCH_OFF, 0, 0, 0);
@@ -266,8 +268,8 @@ static long perform(struct coopdl_thread *thread, long number, const greg_t *r)
     return result;
 }
 
-/* What the wrappers do for it, in the kernel's terms.  It may wait all the same: what another thread
- * takes first, a device that calls itself ready and is not. */
+/* What the wrappers do for it, in the kernel's terms.  It may wait all the same: what another
+ * thread takes first, a device that calls itself ready and is not. */
 static long cut(struct coopdl_thread *thread, long number, const greg_t *r)
 {
     thread->dozed = false;

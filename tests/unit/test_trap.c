@@ -1,0 +1,750 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_trap.c -- what a thread does after expiry, past the wrappers: everything
+ * that would break if the trap were naive.
+ *
+ * System calls are made with an instruction of the test's own, which no wrapper
+ * sees.  The same tests run with COOPDL_TRAP=0 too: then the only thing that
+ * ends such a call is another kick, and its error is EINTR alone.
+ */
+#include "support.h"
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <seccomp.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <ucontext.h>
+
+TestSuite(trap, .timeout = 30);
+
+static bool trapping(void)
+{
+#ifdef __x86_64__
+    const char *trap = getenv("COOPDL_TRAP");
+    return !trap || strcmp(trap, "0") != 0;
+#else
+    return false;
+#endif
+}
+
+/* Past libc, with the errno negated, as the kernel has it. */
+static long inline_syscall(long number, long a, long b, long c, long d)
+{
+#ifdef __x86_64__
+    long result;
+    register long r10 __asm__("r10") = d;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10)
+                     : "rcx", "r11", "memory");
+    return result;
+#else
+    long result = syscall(number, a, b, c, d);
+    return result < 0 ? -errno : result;
+#endif
+}
+
+static long inline_read(int fd)
+{
+    char byte;
+    return inline_syscall(SYS_read, fd, (long)&byte, 1, 0);
+}
+
+/* The thread is cut past the wrappers: twice, since the first error is EINTR either way. */
+static void expect_cut(int silent)
+{
+    long first = inline_read(silent), second = inline_read(silent);
+    expect(first == -EINTR || first == -ETIMEDOUT, "%ld", first);
+    expect(second == (trapping() ? -ETIMEDOUT : -EINTR), "%ld", second);
+}
+
+/* The same where the trap is off for a moment: it takes the error of another kick. */
+static void expect_cut_soon(int silent)
+{
+    long error = inline_read(silent);
+    expect(error == -EINTR || error == -ETIMEDOUT, "%ld", error);
+    expect_cut(silent);
+}
+
+/* Enters a scope that has expired, and is trapped when this returns. */
+static void enter_expired(coopdl_scope *scope, int silent)
+{
+    coopdl_enter(scope, 0);
+    await_expiry(scope);
+    long error = inline_read(silent);
+    expect(error == -EINTR, "%ld", error);
+}
+
+/* libc's own function, past the wrappers. */
+static void *libcs(const char *name)
+{
+    void *function = dlsym(dlopen("libc.so.6", RTLD_NOW | RTLD_NOLOAD), name);
+    cr_assert(function);
+    return function;
+}
+
+Test(trap, an_inline_system_call_is_cut)
+{
+    coopdl_scope scope;
+    int silent = silent_pipe();
+    int64_t deadline = coopdl_after(30 * MS);
+    coopdl_enter(&scope, deadline);
+    long error = inline_read(silent);
+    assert_on_time(deadline, "inline read");
+    expect(error == -EINTR, "%ld", error);
+    expect_cut(silent);
+    coopdl_leave(&scope);
+}
+
+Test(trap, needs_no_second_kick)
+{
+    /* The thread has been kicked once; whatever it waits in then, it is cut by the trap. */
+    coopdl_scope scope;
+    struct timespec second = {.tv_sec = 1};
+    int silent = silent_pipe();
+    if (!trapping())
+        cr_skip_test("COOPDL_TRAP=0");
+    enter_expired(&scope, silent);
+    for (int i = 0; i < 8; i++)
+        expect(inline_read(silent) == -ETIMEDOUT);
+    expect(inline_syscall(SYS_nanosleep, (long)&second, 0, 0, 0) == -ETIMEDOUT);
+    coopdl_leave(&scope);
+    cr_expect(coopdl_kicks(COOPDL_KICK_EXPIRY) >= 1);
+    for (int cause = COOPDL_KICK_FUTEX; cause < COOPDL_KICK_CAUSES; cause++)
+        cr_expect(coopdl_kicks(cause) == 0, "%d", cause);
+}
+
+Test(trap, what_does_not_wait_is_performed)
+{
+    coopdl_scope scope;
+    char text[4] = "", name[64];
+    int ends[2], silent = silent_pipe();
+    cr_assert(pipe(ends) == 0);
+    long pid = getpid();
+    enter_expired(&scope, silent);
+    long written = inline_syscall(SYS_write, ends[1], (long)"abc", 3, 0);
+    long got = inline_syscall(SYS_read, ends[0], (long)text, 4, 0);
+    long bad = inline_syscall(SYS_read, -1, (long)text, 4, 0);
+    long fault = inline_syscall(SYS_write, ends[1], 16, 4, 0);
+    long ours = inline_syscall(SYS_getpid, 0, 0, 0, 0);
+    long cwd = inline_syscall(SYS_getcwd, (long)name, sizeof(name), 0, 0);
+    expect(written == 3 && got == 3 && strcmp(text, "abc") == 0);
+    expect(bad == -EBADF && fault == -EFAULT);
+    expect(ours == pid);
+    expect(cwd > 0 && name[0] == '/');
+    expect_cut(silent);
+    coopdl_leave(&scope);
+}
+
+static void *add_one(void *number)
+{
+    ++*(int *)number;
+    return number;
+}
+
+Test(trap, threads_can_be_created)
+{
+    coopdl_scope scope;
+    int silent = silent_pipe();
+    for (int i = 0; i < 20; i++) {
+        pthread_t thread;
+        void *result;
+        int number = 1;
+        enter_expired(&scope, silent);
+        int error = pthread_create(&thread, NULL, add_one, &number);
+        expect(error == 0);
+        error = pthread_join(thread, &result);
+        expect(error == 0 && result == &number && number == 2);
+        expect_cut_soon(silent);
+        coopdl_leave(&scope);
+    }
+}
+
+/* What a child wrote before it ended, which is awaited outside the deadline. */
+static void expect_child(pid_t child, int fd, const char *expected)
+{
+    coopdl_scope shield;
+    char text[16] = "";
+    coopdl_shield(&shield);
+    cr_assert(child > 0, "%s", strerror(errno));
+    cr_expect(read(fd, text, sizeof(text) - 1) >= 0);
+    int status = status_of(child);
+    cr_expect_str_eq(text, expected);
+    cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 3, "%x", status);
+    coopdl_leave(&shield);
+}
+
+Test(trap, children_can_be_started)
+{
+    coopdl_scope scope;
+    int ends[2], silent = silent_pipe();
+    char command[64], sh[] = "sh", option[] = "-c";
+    cr_assert(pipe(ends) == 0);
+    snprintf(command, sizeof(command), "echo ran >/dev/fd/%d; exit 3", ends[1]);
+    char *const argv[] = {sh, option, command, NULL};
+    enter_expired(&scope, silent);
+
+    pid_t child = fork();
+    if (child == 0) {
+        dprintf(ends[1], "ran\n");
+        _exit(3);
+    }
+    expect_child(child, ends[0], "ran\n");
+    expect_cut_soon(silent);
+
+    child = vfork();
+    if (child == 0) {
+        execv("/bin/sh", argv);
+        _exit(1);
+    }
+    expect_child(child, ends[0], "ran\n");
+    expect_cut_soon(silent);
+
+    int error = posix_spawn(&child, "/bin/sh", NULL, NULL, argv, environ);
+    expect(error == 0, "%s", strerror(error));
+    expect_child(child, ends[0], "ran\n");
+    expect_cut_soon(silent);
+    coopdl_leave(&scope);
+}
+
+/* Ends the shell that has written its number, which nobody has waited for. */
+static void end_shell(int fd)
+{
+    coopdl_scope shield;
+    char text[16] = "";
+    coopdl_shield(&shield);
+    cr_expect(read(fd, text, sizeof(text) - 1) > 0);
+    pid_t pid = atoi(text);
+    cr_assert(pid > 1);
+    kill(pid, SIGKILL);
+    status_of(pid);
+    coopdl_leave(&shield);
+}
+
+/* libc's own, which no wrapper sees. */
+Test(trap, libcs_own_system_and_popen)
+{
+    coopdl_scope scope;
+    char command[64];
+    int ends[2], silent = silent_pipe();
+    cr_assert(pipe(ends) == 0);
+    snprintf(command, sizeof(command), "echo $$ >/dev/fd/%d; exec sleep 60", ends[1]);
+    int (*libc_system)(const char *);
+    FILE *(*libc_popen)(const char *, const char *);
+    int (*libc_pclose)(FILE *);
+    *(void **)&libc_system = libcs("system");
+    *(void **)&libc_popen = libcs("popen");
+    *(void **)&libc_pclose = libcs("pclose");
+    if (!trapping())
+        cr_skip_test("COOPDL_TRAP=0: they restart on EINTR, for ever");
+    enter_expired(&scope, silent);
+
+    int64_t begun = coopdl_now();
+    int status = libc_system(command);
+    expect(status == -1 && coopdl_now() - begun < LATEST, "%x", status);
+    end_shell(ends[0]);
+
+    FILE *stream = libc_popen(command, "r");
+    expect(stream != NULL);
+    begun = coopdl_now();
+    status = libc_pclose(stream);
+    expect(status == -1 && coopdl_now() - begun < LATEST, "%x", status);
+    end_shell(ends[0]);
+    expect_cut(silent);
+    coopdl_leave(&scope);
+}
+
+static volatile sig_atomic_t handled, blocked_in_handler;
+
+static void count(int number)
+{
+    sigset_t mask;
+    (void)number;
+    inline_syscall(SYS_getpid, 0, 0, 0, 0);
+    (void)getppid();
+    sigprocmask(SIG_BLOCK, NULL, &mask);
+    blocked_in_handler = sigismember(&mask, SIGUSR2);
+    handled++;
+}
+
+static void handle(int number, void (*handler)(int), int flags)
+{
+    struct sigaction action = {.sa_handler = handler, .sa_flags = flags};
+    sigfillset(&action.sa_mask);
+    cr_assert(sigaction(number, &action, NULL) == 0);
+}
+
+Test(trap, handlers_run_and_return)
+{
+    /* With a full mask, installed before expiry and after it; through libc's restorer. */
+    coopdl_scope scope;
+    struct sigaction seen;
+    int silent = silent_pipe();
+    handle(SIGUSR1, count, 0);
+    enter_expired(&scope, silent);
+    for (int i = 1; i <= 10; i++) {
+        raise(SIGUSR1);
+        expect(handled == i && blocked_in_handler);
+        expect_cut(silent);
+    }
+    handle(SIGALRM, count, SA_RESTART);
+    raise(SIGALRM);
+    expect(handled == 11);
+    expect(sigaction(SIGALRM, NULL, &seen) == 0 && sigismember(&seen.sa_mask, SIGSYS) == 1 &&
+               sigismember(&seen.sa_mask, SIGUSR2) == 1,
+           "the program sees the mask that it gave");
+    expect_cut(silent);
+    coopdl_leave(&scope);
+}
+
+/* The kernel's struct, for a handler that comes past the wrappers. */
+struct raw_action {
+    void (*handler)(int);
+    unsigned long flags;
+    void (*restorer)(void);
+    uint64_t mask;
+};
+
+/* Makes a handler's mask full, past the wrappers. */
+static void fill_mask(int number)
+{
+    struct raw_action action;
+    long error = inline_syscall(SYS_rt_sigaction, number, 0, (long)&action, 8);
+    action.mask = ~UINT64_C(0);
+    if (!error)
+        error = inline_syscall(SYS_rt_sigaction, number, (long)&action, 0, 8);
+    expect(error == 0, "%ld", error);
+}
+
+Test(trap, a_handler_that_blocks_sigsys_past_the_wrappers)
+{
+    coopdl_scope scope;
+    int silent = silent_pipe();
+    handle(SIGUSR1, count, 0);
+    enter_expired(&scope, silent);
+    fill_mask(SIGUSR1); /* after expiry: it does not get as far as the kernel */
+    raise(SIGUSR1);
+    expect(handled == 1);
+    expect_cut(silent);
+    coopdl_leave(&scope);
+
+    fill_mask(SIGUSR1); /* before the next: there is no trap then */
+    coopdl_enter(&scope, 0);
+    await_expiry(&scope);
+    for (int i = 2; i < 5; i++) {
+        raise(SIGUSR1);
+        expect(handled == i);
+        long error = inline_read(silent);
+        expect(error == -EINTR, "%ld", error);
+    }
+    coopdl_leave(&scope);
+}
+
+static bool is_blocked(int number)
+{
+    sigset_t mask;
+    pthread_sigmask(SIG_BLOCK, NULL, &mask);
+    return sigismember(&mask, number) == 1;
+}
+
+Test(trap, masks_change_and_stay)
+{
+    coopdl_scope scope;
+    sigset_t all, one, old;
+    int silent = silent_pipe();
+    sigfillset(&all);
+    sigemptyset(&one);
+    sigaddset(&one, SIGUSR1);
+    handle(SIGUSR1, count, 0);
+    enter_expired(&scope, silent);
+
+    expect(sigprocmask(SIG_BLOCK, &one, &old) == 0 && !sigismember(&old, SIGUSR1));
+    raise(SIGUSR1);
+    expect(handled == 0 && is_blocked(SIGUSR1) && !is_blocked(SIGUSR2), "blocked");
+    expect_cut(silent);
+    expect(pthread_sigmask(SIG_SETMASK, &all, &old) == 0 && sigismember(&old, SIGUSR1));
+    expect(is_blocked(SIGUSR2), "all blocked");
+    expect_cut(silent);
+    expect(pthread_sigmask(SIG_SETMASK, &one, NULL) == 0 && !is_blocked(SIGUSR2));
+    expect(handled == 0);
+    expect(sigprocmask(SIG_UNBLOCK, &one, NULL) == 0);
+    expect(handled == 1 && !is_blocked(SIGUSR1), "delivered when it was unblocked");
+    long error = inline_syscall(SYS_rt_sigprocmask, 17, (long)&one, 0, 8);
+    expect(error == -EINVAL, "%ld", error);
+    error = inline_syscall(SYS_rt_sigprocmask, SIG_BLOCK, 16, 0, 8);
+    expect(error == -EFAULT, "%ld", error);
+    error = inline_syscall(SYS_rt_sigprocmask, SIG_BLOCK, (long)&one, 0, 4);
+    expect(error == -EINVAL, "%ld", error);
+    expect_cut(silent);
+    coopdl_leave(&scope);
+}
+
+Test(trap, a_thread_that_blocks_everything_before)
+{
+    /* In the thread, in a handler, and in what the handler returns to. */
+    coopdl_scope scope;
+    sigset_t all;
+    int silent = silent_pipe();
+    sigfillset(&all);
+    handle(SIGUSR1, count, 0);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
+    enter_expired(&scope, silent);
+    expect_cut(silent);
+    raise(SIGUSR1);
+    sigdelset(&all, SIGUSR1);
+    long error = sigsuspend(&all);
+    expect(error == -1 && errno == EINTR && handled == 1);
+    expect_cut(silent);
+    expect(is_blocked(SIGUSR1) && is_blocked(SIGUSR2));
+    coopdl_leave(&scope);
+}
+
+static int silent_in_handler;
+
+static void be_trapped(int number)
+{
+    (void)number;
+    while (inline_read(silent_in_handler) != (trapping() ? -ETIMEDOUT : -EINTR))
+        ;
+    handled++;
+}
+
+Test(trap, a_handler_that_returns_to_where_all_is_blocked)
+{
+    /* The thread is trapped inside the handler; what that returns to blocks SIGSYS. */
+    coopdl_scope scope;
+    sigset_t all, none;
+    silent_in_handler = silent_pipe();
+    sigfillset(&all);
+    sigemptyset(&none);
+    handle(SIGUSR1, be_trapped, 0);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
+    raise(SIGUSR1);
+    coopdl_enter(&scope, coopdl_after(20 * MS));
+    long error = inline_syscall(SYS_rt_sigsuspend, (long)&none, 8, 0, 0);
+    expect(error == -EINTR && handled == 1, "%ld", error);
+    expect_cut(silent_in_handler);
+    coopdl_leave(&scope);
+}
+
+static char alternate[1 << 16];
+static volatile sig_atomic_t on_alternate;
+
+static void where(int number)
+{
+    char here;
+    (void)number;
+    inline_syscall(SYS_getpid, 0, 0, 0, 0);
+    on_alternate = &here >= alternate && &here < alternate + sizeof(alternate);
+}
+
+Test(trap, alternate_stacks)
+{
+    coopdl_scope scope;
+    stack_t stack = {.ss_sp = alternate, .ss_size = sizeof(alternate)}, seen,
+            off = {.ss_flags = SS_DISABLE};
+    int silent = silent_pipe();
+    handle(SIGUSR1, where, SA_ONSTACK);
+    enter_expired(&scope, silent);
+    expect(sigaltstack(&stack, NULL) == 0);
+    expect(sigaltstack(NULL, &seen) == 0 && seen.ss_sp == alternate && seen.ss_flags == 0);
+    raise(SIGUSR1);
+    expect(on_alternate);
+    expect_cut_soon(silent);
+    expect(sigaltstack(&off, &seen) == 0 && seen.ss_sp == alternate);
+    raise(SIGUSR1);
+    expect(!on_alternate);
+    expect(sigaltstack(NULL, &seen) == 0 && seen.ss_flags == SS_DISABLE);
+    expect_cut_soon(silent);
+    coopdl_leave(&scope);
+}
+
+static volatile sig_atomic_t own_code;
+
+static void own_sigsys(int number, siginfo_t *info, void *context)
+{
+    (void)number;
+    (void)context;
+    own_code = info->si_code;
+    handled++;
+}
+
+static void take_sigsys(void)
+{
+    struct sigaction action = {.sa_sigaction = own_sigsys, .sa_flags = SA_SIGINFO}, seen;
+    expect(sigaction(SIGSYS, &action, NULL) == 0);
+    expect(sigaction(SIGSYS, NULL, &seen) == 0 && seen.sa_sigaction == own_sigsys);
+}
+
+Test(trap, a_sigsys_handler_that_was_there)
+{
+    coopdl_scope scope;
+    int silent = silent_pipe();
+    take_sigsys();
+    enter_expired(&scope, silent);
+    long error = inline_read(silent);
+    expect(error == -EINTR, "another kick: %ld", error);
+    expect(handled == 0, "it is not troubled with what is ours");
+    raise(SIGSYS);
+    expect(handled == 1 && own_code == SI_TKILL);
+    coopdl_leave(&scope);
+}
+
+Test(trap, a_sigsys_handler_that_comes_later)
+{
+    coopdl_scope scope;
+    int silent = silent_pipe();
+    enter_expired(&scope, silent);
+    take_sigsys();
+    raise(SIGSYS);
+    expect(handled == 1 && own_code == SI_TKILL);
+    long error = inline_read(silent);
+    expect(error == -ETIMEDOUT || error == -EINTR, "%ld", error);
+    expect(handled == 1);
+    coopdl_leave(&scope);
+    enter_expired(&scope, silent);
+    error = inline_read(silent);
+    expect(error == -EINTR, "no trap any more: %ld", error);
+    coopdl_leave(&scope);
+    cr_expect(signal(SIGSYS, SIG_DFL) != SIG_DFL);
+    enter_expired(&scope, silent);
+    expect_cut(silent);
+    coopdl_leave(&scope);
+}
+
+Test(trap, sigsys_still_kills, .signal = SIGSYS)
+{
+    coopdl_scope scope;
+    enter_expired(&scope, silent_pipe());
+    raise(SIGSYS);
+}
+
+static void filter(uint32_t action)
+{
+    enum { SET_USER_DISPATCH = 59 };
+    scmp_filter_ctx context = seccomp_init(SCMP_ACT_ALLOW);
+    cr_assert(context);
+    cr_assert(seccomp_rule_add(context, action, SCMP_SYS(prctl), 1,
+                               SCMP_A0(SCMP_CMP_EQ, SET_USER_DISPATCH)) == 0);
+    cr_assert(seccomp_load(context) == 0);
+    seccomp_release(context);
+}
+
+Test(trap, a_filter_that_refuses)
+{
+    coopdl_scope scope;
+    int silent = silent_pipe();
+    if (!trapping())
+        cr_skip_test("COOPDL_TRAP=0: it is never asked for");
+    filter(SCMP_ACT_ERRNO(EPERM));
+    for (int i = 0; i < 3; i++) {
+        enter_expired(&scope, silent);
+        long error = inline_read(silent);
+        expect(error == -EINTR, "another kick: %ld", error);
+        coopdl_leave(&scope);
+    }
+    cr_expect(coopdl_kicks(COOPDL_KICK_UNTRAPPED) > 0);
+}
+
+Test(trap, turned_off_it_is_never_asked_for)
+{
+    coopdl_scope scope;
+    int silent = silent_pipe();
+    if (trapping())
+        cr_skip_test("only with COOPDL_TRAP=0: the filter kills");
+    filter(SCMP_ACT_KILL_PROCESS);
+    enter_expired(&scope, silent);
+    expect_cut(silent);
+    coopdl_leave(&scope);
+}
+
+/* A trapped call with SIGSYS blocked would kill. */
+static void expect_no_trap(void)
+{
+    sigset_t sigsys;
+    sigemptyset(&sigsys);
+    sigaddset(&sigsys, SIGSYS);
+    pthread_sigmask(SIG_BLOCK, &sigsys, NULL);
+    cr_expect(inline_syscall(SYS_getpid, 0, 0, 0, 0) == getpid());
+    pthread_sigmask(SIG_UNBLOCK, &sigsys, NULL);
+}
+
+Test(trap, leaving_stops_it_at_once)
+{
+    coopdl_scope scope;
+    struct timespec nap = {.tv_nsec = 2 * 1000000};
+    int silent = silent_pipe();
+    for (int i = 0; i < 20; i++) {
+        enter_expired(&scope, silent);
+        coopdl_leave(&scope);
+        expect_no_trap();
+        int64_t begun = coopdl_now();
+        long error = inline_syscall(SYS_nanosleep, (long)&nap, 0, 0, 0);
+        cr_expect(error == 0 && coopdl_now() - begun >= 2 * MS, "%ld", error);
+    }
+}
+
+static volatile sig_atomic_t delivered;
+
+static enum coopdl_verdict cut_until_delivered(pid_t tid, coopdl_scope *scope)
+{
+    (void)tid;
+    (void)scope;
+    return delivered ? COOPDL_PEACE : COOPDL_CUT;
+}
+
+Test(trap, delivering_stops_it_at_once)
+{
+    static const struct coopdl_hooks hooks = {.expired = cut_until_delivered};
+    coopdl_scope scope;
+    struct timespec nap = {.tv_nsec = 2 * 1000000};
+    int silent = silent_pipe();
+    cr_assert(coopdl_set_hooks(&hooks) == 0);
+    for (int i = 0; i < 20; i++) {
+        delivered = false;
+        enter_expired(&scope, silent);
+        delivered = true;
+        cr_assert(coopdl_deliver(&scope) == 0);
+        expect_no_trap();
+        int64_t begun = coopdl_now();
+        long error = inline_syscall(SYS_nanosleep, (long)&nap, 0, 0, 0);
+        cr_expect(error == 0 && coopdl_now() - begun >= 2 * MS, "%ld", error);
+        coopdl_leave(&scope);
+    }
+}
+
+static _Atomic pid_t inside;
+
+/* Without assertions: a detached thread may outlive the test. */
+static void *end_inside(void *silent)
+{
+    coopdl_scope scope;
+    coopdl_enter(&scope, 0);
+    while (inline_read(*(int *)silent) != (trapping() ? -ETIMEDOUT : -EINTR))
+        ;
+    inside = gettid();
+    return NULL;
+}
+
+Test(trap, threads_end_inside_it)
+{
+    pthread_t thread;
+    pthread_attr_t detached;
+    int silent = silent_pipe();
+    pthread_attr_init(&detached);
+    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    for (int i = 0; i < 100; i++) {
+        cr_assert(pthread_create(&thread, NULL, end_inside, &silent) == 0);
+        cr_assert(pthread_join(thread, NULL) == 0);
+        inside = 0;
+        cr_assert(pthread_create(&thread, &detached, end_inside, &silent) == 0);
+        while (!inside || tgkill(getpid(), inside, 0) == 0)
+            ;
+    }
+    pthread_attr_destroy(&detached);
+}
+
+Test(trap, the_outer_scope_is_still_expired)
+{
+    coopdl_scope outer, inner;
+    struct timespec nap = {.tv_nsec = 2 * 1000000};
+    int silent = silent_pipe();
+    enter_expired(&outer, silent);
+    for (int i = 0; i < 20; i++) {
+        coopdl_enter(&inner, coopdl_now());
+        coopdl_leave(&inner);
+        long error = inline_read(silent);
+        expect(error == -ETIMEDOUT || error == -EINTR, "%ld", error);
+    }
+    expect_cut(silent);
+    coopdl_shield(&inner);
+    long error = inline_syscall(SYS_nanosleep, (long)&nap, 0, 0, 0);
+    coopdl_leave(&inner);
+    expect(error == 0, "a shield inside: %ld", error);
+    expect_cut(silent);
+    coopdl_leave(&outer);
+}
+
+Test(trap, a_forked_child_is_cut_as_well)
+{
+    coopdl_scope scope;
+    int silent = silent_pipe();
+    enter_expired(&scope, silent);
+    pid_t child = fork();
+    if (child == 0) {
+        long first = inline_read(silent), second = inline_read(silent);
+        _exit(first == -EINTR || first == -ETIMEDOUT
+                  ? (second == -EINTR || second == -ETIMEDOUT ? 0 : 2)
+                  : 1);
+    }
+    coopdl_leave(&scope);
+    cr_expect(status_of(child) == 0);
+}
+
+static sigjmp_buf back;
+
+static void jump(int number)
+{
+    (void)number;
+    siglongjmp(back, 1);
+}
+
+Test(trap, a_handler_that_leaves_by_longjmp)
+{
+    /* Out of the pause that a retry loop gets. */
+    coopdl_scope scope;
+    struct itimerval soon = {.it_value.tv_usec = 20000};
+    int silent = silent_pipe();
+    signal(SIGALRM, jump);
+    enter_expired(&scope, silent);
+    for (volatile int i = 0; i < 3; i++)
+        if (sigsetjmp(back, 1) == 0) {
+            setitimer(ITIMER_REAL, &soon, NULL);
+            for (;;)
+                inline_read(silent);
+        }
+    expect_cut(silent);
+    coopdl_leave(&scope);
+    cr_expect(!is_blocked(SIGALRM));
+    cr_expect(read_errno(open("/dev/null", O_RDONLY)) == 0);
+}
+
+Test(trap, memory_comes_and_goes)
+{
+    /* malloc's mappings, and the stack that the handler itself may stand on. */
+    coopdl_scope scope;
+    int silent = silent_pipe();
+    enter_expired(&scope, silent);
+    for (size_t size = 1 << 10; size < 64 << 20; size *= 4) {
+        char *memory = malloc(size);
+        memory[0] = memory[size - 1] = 1;
+        free(memory);
+    }
+    char *here = __builtin_frame_address(0);
+    char *page = (char *)((uintptr_t)(here - 8192) & ~(uintptr_t)4095);
+    long error = inline_syscall(SYS_madvise, (long)(page - 16384), 16384 + 4096, MADV_DONTNEED, 0);
+    expect(error == 0, "%ld", error);
+    expect_cut_soon(silent);
+    coopdl_leave(&scope);
+}
+
+Test(trap, a_wrapper_s_call_is_told_once)
+{
+    /* However the wrapper's check, the kick and the call fall: EINTR first, then ETIMEDOUT. */
+    coopdl_scope scope;
+    int silent = silent_pipe();
+    for (int i = 0; i < 300; i++) {
+        coopdl_enter(&scope, coopdl_after((int64_t)(i % 50) * 2000));
+        int first = read_errno(silent), second = read_errno(silent), third = read_errno(silent);
+        coopdl_leave(&scope);
+        cr_expect(first == EINTR && second == ETIMEDOUT && third == ETIMEDOUT, "%d %d %d", first,
+                  second, third);
+    }
+}
