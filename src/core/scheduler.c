@@ -56,7 +56,9 @@ static void sleep_until(int64_t when, uint32_t seen)
 
 static void *schedule(void *unused)
 {
+    uint64_t all = ~UINT64_C(0);
     (void)unused;
+    coopdl_sys(SYS_rt_sigprocmask, SIG_SETMASK, &all, 0, COOPDL_SIGSET_SIZE);
     atomic_store(&scheduler_tid, (int32_t)coopdl_sys(SYS_gettid));
     coopdl_sys(SYS_prctl, PR_SET_NAME, "coopdl");
     coopdl_sys(SYS_prctl, PR_SET_TIMERSLACK, 1);
@@ -93,9 +95,10 @@ static int launch(void)
 
 int coopdl_scheduler_launch(void)
 {
-    /* The new thread inherits a mask that blocks all: no signal of the program lands on it. */
-    uint64_t all = ~UINT64_C(0), mask;
-    coopdl_sys(SYS_rt_sigprocmask, SIG_SETMASK, &all, &mask, COOPDL_SIGSET_SIZE);
+    /* The new thread inherits the mask: no signal of the program lands on it.  The caller may be
+     * trapped, and libc's calls here be seen: that takes a SIGSYS. */
+    uint64_t most = ~COOPDL_SIGSET_BIT(SIGSYS), mask;
+    coopdl_sys(SYS_rt_sigprocmask, SIG_SETMASK, &most, &mask, COOPDL_SIGSET_SIZE);
     pthread_mutex_lock(&starting);
     int error = atomic_load(&coopdl_scheduler_running) ? 0 : launch();
     if (!error) {

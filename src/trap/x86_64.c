@@ -138,7 +138,7 @@ static const char *turn_on(struct coopdl_thread *thread)
 }
 
 /* Why the thread cannot be trapped; null once it is. */
-static const char *shut(struct coopdl_thread *thread, ucontext_t *interrupted)
+static const char *shut(struct coopdl_thread *thread)
 {
     const char *why = !coopdl_policy.trap   ? "COOPDL_TRAP=0"
                       : RUNNING_ON_VALGRIND ? "valgrind would be trapped itself"
@@ -150,8 +150,6 @@ static const char *shut(struct coopdl_thread *thread, ucontext_t *interrupted)
     if (why)
         return why;
     uint64_t mask = SIGSYS_BIT;
-    if (interrupted)
-        *mask_of(interrupted) &= ~SIGSYS_BIT;
     coopdl_sys(SYS_rt_sigprocmask, SIG_UNBLOCK, &mask, 0, COOPDL_SIGSET_SIZE);
     atomic_store(&thread->selector, TRAP_SHUT);
     return NULL;
@@ -160,11 +158,11 @@ static const char *shut(struct coopdl_thread *thread, ucontext_t *interrupted)
 static void trap_on(struct coopdl_thread *thread, void *context)
 {
     static atomic_flag said = ATOMIC_FLAG_INIT;
-    if (atomic_load(&thread->selector) == TRAP_SHUT)
-        return;
-    const char *why = shut(thread, context);
+    const char *why = atomic_load(&thread->selector) == TRAP_SHUT ? NULL : shut(thread);
     if (why && !atomic_flag_test_and_set(&said))
         coopdl_log_untrapped(why);
+    if (!why && context)
+        *mask_of(context) &= ~SIGSYS_BIT;
 }
 
 /* A kick for the next deadline may come in between and shut the selector, with or without turning

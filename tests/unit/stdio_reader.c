@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * stdio_reader.c -- two threads inside libc's own read (fgets), which no wrapper
- * sees: prints the errno that ended each.  With an argument the second thread
- * bears the name "excluded" and waits in poll, for half a second; it is
- * printed only if that was cut.
+ * sees: prints the errno that ended each.  The second blocks all signals, as
+ * libraries' threads do.  With an argument it bears the name "excluded" and waits
+ * in poll, for half a second; it is printed only if that was cut.
  */
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -29,7 +30,11 @@ static void *in_thread(void *excluded)
         prctl(PR_SET_NAME, "excluded");
         error = poll(NULL, 0, 500) < 0 ? errno : 0;
     } else {
+        sigset_t all;
+        sigfillset(&all);
+        pthread_sigmask(SIG_BLOCK, &all, NULL);
         error = errno_of_fgets();
+        (void)getppid(); /* a system call of libc's own while the trap is there */
     }
     return &error;
 }

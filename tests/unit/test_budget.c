@@ -180,7 +180,7 @@ Test(budget, log)
 {
     char path[] = "/tmp/coopdl-test-XXXXXX", settings[200], text[4096] = "";
     int fd = mkstemp(path);
-    snprintf(settings, sizeof(settings), "COOPDL_BUDGET=50ms COOPDL_LOG=%s", path);
+    snprintf(settings, sizeof(settings), "COOPDL_BUDGET=50ms COOPDL_TRAP=1 COOPDL_LOG=%s", path);
     run(settings, "sleep 60");
     cr_expect(read(fd, text, sizeof(text) - 1) > 0);
     unlink(path);
@@ -189,6 +189,16 @@ Test(budget, log)
     cr_expect(lines(text) == 1, "one line for each first cut: %s", text);
     struct outcome o = run("COOPDL_BUDGET=50ms COOPDL_LOG=1", "sleep 60");
     cr_expect(strstr(o.output, "coopdl: sleep["), "%s", o.output);
+}
+
+Test(budget, log_says_once_why_there_is_no_trap)
+{
+    /* Two threads, and the reason of one of them. */
+    struct outcome o = run("COOPDL_BUDGET=50ms COOPDL_GRACE=off COOPDL_LOG=1 COOPDL_TRAP=0",
+                           getenv("COOPDL_STDIO_READER"));
+    const char *said = strstr(o.output, "the trap is not in use");
+    cr_expect(said && strstr(said, "COOPDL_TRAP=0\n"), "%s", o.output);
+    cr_expect(said && !strstr(said + 1, "the trap is not in use"), "%s", o.output);
 }
 
 Test(budget, another_signal)
@@ -261,6 +271,8 @@ static const struct {
     {"COOPDL_SIGNAL", "RTMIN+99", "RTMIN+n"},
     {"COOPDL_SIGNAL", "RTMAX-", "RTMIN+n"},
     {"COOPDL_SIGNAL", "", "RTMIN+n"},
+    {"COOPDL_TRAP", "2", "0, 1"},
+    {"COOPDL_TRAP", "", "0, 1"},
     {"COOPDL_LOG", "", "path of a file"},
     {"COOPDL_LOG", "/nonexistent/log", "path of a file"},
 };
