@@ -201,6 +201,19 @@ Test(budget, log_says_once_why_there_is_no_trap)
     cr_expect(said && !strstr(said + 1, "the trap is not in use"), "%s", o.output);
 }
 
+Test(budget, under_valgrind_there_is_no_trap)
+{
+    /* It makes the program's system calls from code of its own. */
+    char command[1000];
+    if (access("/usr/bin/valgrind", X_OK) != 0)
+        cr_skip_test("there is no valgrind");
+    snprintf(command, sizeof(command), "valgrind -q %s", getenv("COOPDL_STDIO_READER"));
+    struct outcome o = run("COOPDL_BUDGET=3s COOPDL_GRACE=off", command);
+    cr_expect(WIFEXITED(o.status) && WEXITSTATUS(o.status) == 0, "status %x: %s", o.status,
+              o.output);
+    cr_expect_str_eq(o.output, "main 4\nthread 4\n");
+}
+
 Test(budget, another_signal)
 {
     static const char *signals[] = {"RTMIN+7", "SIGRTMAX-1", "USR2", "SIGURG", "50"};
