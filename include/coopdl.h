@@ -168,10 +168,10 @@ void coopdl_outlive(void);
 typedef enum coopdl_kick_cause {
     COOPDL_KICK_EXPIRY,    /* its deadline passed: the first kick */
     COOPDL_KICK_UNTRAPPED, /* again: expired threads cannot be trapped here, or not at the moment */
-    COOPDL_KICK_FUTEX,     /* again: it may sleep in a futex, where locks live, which is never cut */
-    COOPDL_KICK_MOMENT,    /* again: a call that cannot be looked at beforehand took a moment */
-    COOPDL_KICK_CALL,      /* again: it was inside a call that is never cut */
-    COOPDL_KICK_CAUSES     /* how many causes there are */
+    COOPDL_KICK_FUTEX,  /* again: it may sleep in a futex, where locks live, which is never cut */
+    COOPDL_KICK_MOMENT, /* again: a call that cannot be looked at beforehand took a moment */
+    COOPDL_KICK_CALL,   /* again: it was inside a call that is never cut */
+    COOPDL_KICK_CAUSES  /* how many causes there are */
 } coopdl_kick_cause;
 
 /*

@@ -124,7 +124,7 @@ Test(trap, needs_no_second_kick)
 Test(trap, what_does_not_wait_is_performed)
 {
     coopdl_scope scope;
-    char text[4] = "", name[64];
+    char text[4] = "", name[64] = "";
     int ends[2], silent = silent_pipe();
     cr_assert(pipe(ends) == 0);
     long pid = getpid();
@@ -201,7 +201,7 @@ Test(trap, children_can_be_started)
     expect_child(child, ends[0], "ran\n");
     expect_cut_soon(silent);
 
-    child = vfork();
+    child = vfork(); /* NOLINT(clang-analyzer-security.insecureAPI.vfork): what is tested */
     if (child == 0) {
         execv("/bin/sh", argv);
         _exit(1);
@@ -535,8 +535,9 @@ static void filter(uint32_t action)
     enum { SET_USER_DISPATCH = 59 };
     scmp_filter_ctx context = seccomp_init(SCMP_ACT_ALLOW);
     cr_assert(context);
-    cr_assert(seccomp_rule_add(context, action, SCMP_SYS(prctl), 1,
-                               SCMP_A0(SCMP_CMP_EQ, SET_USER_DISPATCH)) == 0);
+    const struct scmp_arg_cmp option = {
+        .arg = 0, .op = SCMP_CMP_EQ, .datum_a = SET_USER_DISPATCH, .datum_b = 0};
+    cr_assert(seccomp_rule_add_array(context, action, SCMP_SYS(prctl), 1, &option) == 0);
     cr_assert(seccomp_load(context) == 0);
     seccomp_release(context);
 }
@@ -583,7 +584,7 @@ static void expect_no_trap(void)
 Test(trap, leaving_stops_it_at_once)
 {
     coopdl_scope scope;
-    struct timespec nap = {.tv_nsec = 2 * 1000000};
+    struct timespec nap = {.tv_nsec = 2 * MS};
     int silent = silent_pipe();
     for (int i = 0; i < 20; i++) {
         enter_expired(&scope, silent);
@@ -608,7 +609,7 @@ Test(trap, delivering_stops_it_at_once)
 {
     static const struct coopdl_hooks hooks = {.expired = cut_until_delivered};
     coopdl_scope scope;
-    struct timespec nap = {.tv_nsec = 2 * 1000000};
+    struct timespec nap = {.tv_nsec = 2 * MS};
     int silent = silent_pipe();
     cr_assert(coopdl_set_hooks(&hooks) == 0);
     for (int i = 0; i < 20; i++) {
@@ -658,7 +659,7 @@ Test(trap, threads_end_inside_it)
 Test(trap, the_outer_scope_is_still_expired)
 {
     coopdl_scope outer, inner;
-    struct timespec nap = {.tv_nsec = 2 * 1000000};
+    struct timespec nap = {.tv_nsec = 2 * MS};
     int silent = silent_pipe();
     enter_expired(&outer, silent);
     for (int i = 0; i < 20; i++) {
