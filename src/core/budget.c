@@ -153,6 +153,9 @@ static void take(int next)
 int64_t coopdl_budget_tick(int64_t now)
 {
     int taken = atomic_load(&step);
+    /* Threads that were started since: they have inherited nothing. */
+    if (taken >= OVER && coopdl_policy.deadline != COOPDL_NEVER)
+        kick_strangers();
     while (due(taken) <= now)
         if (atomic_compare_exchange_strong(&step, &taken, taken + 1))
             take(++taken);

@@ -54,8 +54,10 @@ static int timed_sleep(struct coopdl_thread *thread, clockid_t clock, const stru
 {
     int64_t left;
     int error = doze(thread, clock, coopdl_ns(wanted), &left, call);
-    if (error == EINTR && rest)
-        *rest = coopdl_timespec(left);
+    /* Nothing is left of one that is cut for good: libc's sleep returns this, and its caller's loop
+     * is to end. */
+    if (rest && (error == EINTR || error == ETIMEDOUT))
+        *rest = coopdl_timespec(error == EINTR ? left : 0);
     return error;
 }
 
