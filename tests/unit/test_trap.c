@@ -7,6 +7,7 @@
  * sees.  The same tests run with COOPDL_TRAP=0 too: then the only thing that
  * ends such a call is another kick, and its error is EINTR alone.
  */
+#include "cancel.h"
 #include "support.h"
 
 #include <dlfcn.h>
@@ -772,4 +773,22 @@ Test(trap, a_wrapper_tells_the_trap_s_cut_again)
         cr_expect(trapped == -EINTR && first == EINTR && second == ETIMEDOUT, "%ld %d %d", trapped,
                   first, second);
     }
+}
+
+static ssize_t (*libcs_read)(int, void *, size_t);
+static int nobody_writes;
+
+static int call_libcs_read(void)
+{
+    char byte;
+    return (int)libcs_read(nobody_writes, &byte, 1);
+}
+
+Test(trap, cancelled)
+{
+    /* In libc's own read, which the trap is answering: with a pause, most of the time. */
+    nobody_writes = silent_pipe();
+    *(void **)&libcs_read = libcs("read");
+    for (int i = 0; i < 10; i++)
+        assert_cancellable(call_libcs_read, "libc's own read");
 }
