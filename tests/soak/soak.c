@@ -76,12 +76,12 @@
 #define TRAP false
 #endif
 
-enum { DEEPEST = 4, LATENESSES = 6 };
+enum { DEEPEST = 4, LATENESSES = 6, PROMPT_CUTS = 4 };
 
 struct counts {
     uint64_t rounds, calls, cuts, in_time, expired, shields, moves;
     uint64_t early, stray, late, wrong;
-    uint64_t lateness[LATENESSES]; /* cut calls by how late: see bounds */
+    uint64_t lateness[LATENESSES]; /* the prompt cuts by how late: see bounds */
     int64_t worst;
 };
 
@@ -105,6 +105,7 @@ struct worker {
     sem_t semaphore;
     char fifo[64]; /* nobody opens it for writing */
     unsigned char next_in, next_out;
+    int cut; /* calls, since the outermost scope was entered */
     struct counts counts;
 };
 
@@ -650,6 +651,9 @@ static void check_cut(struct worker *worker, int64_t deadline, int64_t begun, in
         counts->early++;
     if (late > LATEST)
         counts->late++;
+    counts->cuts++;
+    if (++worker->cut > PROMPT_CUTS) /* it may have paused on purpose */
+        return;
     if (late > counts->worst)
         counts->worst = late;
     for (int i = 0; i < LATENESSES; i++)
@@ -657,7 +661,6 @@ static void check_cut(struct worker *worker, int64_t deadline, int64_t begun, in
             counts->lateness[i]++;
             break;
         }
-    counts->cuts++;
 }
 
 /* What does not wait is never cut, and no byte is lost or repeated. */
@@ -746,6 +749,7 @@ static void *work(void *argument)
 {
     struct worker *worker = argument;
     while (!atomic_load(&stop)) {
+        worker->cut = 0;
         nest(worker, 0, COOPDL_NEVER);
         check_stray(worker);
         worker->counts.rounds++;
