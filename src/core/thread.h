@@ -66,6 +66,10 @@ enum { AWAKE, ASLEEP_FUTEX, ASLEEP_MOMENT, ASLEEP_CALL };
 /* Bits in an entry's flags. */
 enum { SCOPE_SHIELD = 1, SCOPE_DELIVERED = 2 };
 
+/* Others read and change it in signal handlers. */
+_Static_assert(__atomic_always_lock_free(sizeof(int64_t), 0),
+               "64-bit atomics take a lock: build for a later CPU");
+
 struct coopdl_entry {
     int64_t deadline;    /* as coopdl_word makes it */
     coopdl_scope *scope; /* null: the budget */
