@@ -66,7 +66,7 @@ enum { AWAKE, ASLEEP_FUTEX, ASLEEP_MOMENT, ASLEEP_CALL };
 /* Bits in an entry's flags. */
 enum { SCOPE_SHIELD = 1, SCOPE_DELIVERED = 2 };
 
-/* Others read and change it in signal handlers. */
+/* The word is read and changed in signal handlers. */
 _Static_assert(__atomic_always_lock_free(sizeof(int64_t), 0),
                "64-bit atomics take a lock: build for a later CPU");
 
