@@ -66,9 +66,9 @@ enum { AWAKE, ASLEEP_FUTEX, ASLEEP_MOMENT, ASLEEP_CALL };
 /* Bits in an entry's flags. */
 enum { SCOPE_SHIELD = 1, SCOPE_DELIVERED = 2 };
 
-/* The word is read and changed in signal handlers. */
-_Static_assert(__atomic_always_lock_free(sizeof(int64_t), 0),
-               "64-bit atomics take a lock: build for a later CPU");
+#ifndef __GCC_HAVE_SYNC_COMPARE_AND_SWAP_8
+#error "thread.h: the word is changed in signal handlers; here its atomics would take a lock"
+#endif
 
 struct coopdl_entry {
     int64_t deadline;    /* as coopdl_word makes it */
