@@ -814,7 +814,8 @@ static void end(void)
 
 Test(blocking, cut_at_the_deadline)
 {
-    EACH_CASE (i, cases) {
+    EACH_CASE(i, cases)
+    {
         int first = cases[i].flags & OWN_TIMEOUT  ? ETIMEDOUT
                     : cases[i].flags & OWN_EAGAIN ? EAGAIN
                                                   : EINTR;
@@ -837,7 +838,8 @@ Test(blocking, cut_at_the_deadline)
 
 Test(blocking, unharmed_by_a_far_deadline)
 {
-    EACH_CASE (i, cases) {
+    EACH_CASE(i, cases)
+    {
         coopdl_scope scope;
         int expected = cases[i].flags & WAITS_ALWAYS ? EINTR : 0;
         begin(i, true);
@@ -853,7 +855,8 @@ Test(blocking, unharmed_by_a_far_deadline)
 
 Test(blocking, what_would_not_wait_is_performed)
 {
-    EACH_CASE (i, cases) {
+    EACH_CASE(i, cases)
+    {
         coopdl_scope scope;
         if (cases[i].flags & WAITS_ALWAYS)
             continue;
@@ -869,7 +872,8 @@ Test(blocking, what_would_not_wait_is_performed)
 
 Test(blocking, cancelled)
 {
-    EACH_CASE (i, cases) {
+    EACH_CASE(i, cases)
+    {
         if (cases[i].flags & NO_CANCEL)
             continue;
         begin(i, false);

@@ -396,7 +396,8 @@ static void begin(int i)
 
 Test(wrappers, cut_at_the_deadline)
 {
-    EACH_CASE (i, cases) {
+    EACH_CASE(i, cases)
+    {
         coopdl_scope scope;
         begin(i);
         int64_t deadline = coopdl_after(20 * MS);
@@ -413,7 +414,8 @@ Test(wrappers, cut_at_the_deadline)
 
 Test(wrappers, unharmed_by_a_far_deadline)
 {
-    EACH_CASE (i, cases) {
+    EACH_CASE(i, cases)
+    {
         coopdl_scope scope;
         begin(i);
         make_ready();
@@ -427,7 +429,8 @@ Test(wrappers, unharmed_by_a_far_deadline)
 
 Test(wrappers, what_would_not_wait_is_performed)
 {
-    EACH_CASE (i, cases) {
+    EACH_CASE(i, cases)
+    {
         coopdl_scope scope;
         if (cases[i].flags & NEVER_AFTER_EXPIRY)
             continue;
@@ -690,7 +693,8 @@ Test(wrappers, retry_loops_do_not_spin)
 
 Test(wrappers, cancelled)
 {
-    EACH_CASE (i, cases) {
+    EACH_CASE(i, cases)
+    {
         begin(i);
         assert_cancellable(cases[i].call, cases[i].name);
         tear_down();
