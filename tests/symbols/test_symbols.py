@@ -120,7 +120,6 @@ def main(library, compiler):
     libc = libc_of(library, compiler)
 
     no_code = not libc.is_x86 and 'its code is read on x86-64 and i386 only'
-    no_readme = libc.is_32_bit and 'it has the table for 64 bits'
     checks = [
         ('what blocks in the code of libc is in the table',
          lambda: no_code or check_machine_code(libc, table)),
@@ -130,9 +129,10 @@ def main(library, compiler):
         ('libc has every function that is wrapped', lambda: check_wrapped_exist(libc, wrapped)),
         ('no name is in the table twice', lambda: check_once(wrapped, left)),
         ('the library exports nothing else', lambda: check_exported(library, wrapped)),
-        ('the README lists the calls of the table', lambda: no_readme or check_readme()),
         ('every wrapped name is in a unit test', lambda: check_tested(wrapped)),
     ]
+    if not libc.is_32_bit:  # the README has the table for 64 bits
+        checks.append(('the README lists the calls of the table', check_readme))
     print(f'1..{len(checks)}\n# {libc.path}: {len(libc.exported())} functions; '
           f'{len(wrapped)} names wrapped, {len(left)} left alone')
     bad = False
