@@ -37,9 +37,4 @@ static inline bool of_this_size(const char *tested)
     return true;
 }
 
-/* for (int i ...) over the cases of a table whose names are. */
-#define EACH_CASE(i, cases)                                                                        \
-    for (int i = 0; i < (int)(sizeof(cases) / sizeof((cases)[0])); i++)                            \
-        if (of_this_size((cases)[i].name))
-
 #endif

@@ -636,6 +636,59 @@ static int number_wait4(void)
     return waited((pid_t)syscall(SYS_wait4, f.child, NULL, 0, NULL));
 }
 
+#ifdef SYS_waitpid
+static int number_waitpid(void)
+{
+    return waited((pid_t)syscall(SYS_waitpid, f.child, NULL, 0));
+}
+#endif
+
+#if defined(SYS_select) && !defined(COOPDL_WIDE) /* which has no number for it */
+static int number_select(void)
+{
+    struct timeval wait = {.tv_sec = 2};
+    fd_set set;
+    FD_ZERO(&set);
+    FD_SET(f.pipe[0], &set);
+    return result(syscall(SYS_select, f.pipe[0] + 1, &set, NULL, NULL, &wait));
+}
+#endif
+
+#if defined(__LP64__) || defined(COOPDL_WIDE) /* the other size has no number for these */
+static int number_epoll_pwait2(void)
+{
+    struct epoll_event event;
+    struct timespec wait = {.tv_sec = 2};
+    return result(syscall(SYS_epoll_pwait2, f.event, &event, 1, &wait, NULL, 8));
+}
+
+static int number_semtimedop(void)
+{
+    struct sembuf down = {.sem_op = -1};
+    struct timespec wait = {.tv_sec = 2};
+    return result(syscall(SYS_semtimedop, f.semaphores, &down, 1, &wait));
+}
+#endif
+
+static int number_recvmmsg(void)
+{
+    struct mmsghdr one = {.msg_hdr = {.msg_iov = &iov, .msg_iovlen = 1}};
+    struct timespec wait = {.tv_sec = 2};
+    return result(syscall(SYS_recvmmsg, f.socket[0], &one, 1, 0, &wait));
+}
+
+static int number_mq_timedreceive(void)
+{
+    struct timespec until = in_two_seconds(CLOCK_REALTIME);
+    return result(syscall(SYS_mq_timedreceive, f.mq, buffer, 10, NULL, &until));
+}
+
+static int number_mq_timedsend(void)
+{
+    struct timespec until = in_two_seconds(CLOCK_REALTIME);
+    return result(syscall(SYS_mq_timedsend, f.mq, "y", 1, 0, &until));
+}
+
 static int number_openat(void)
 {
     return opened((int)syscall(SYS_openat, AT_FDCWD, f.fifo, O_RDONLY, 0));
@@ -771,6 +824,19 @@ static const struct {
     {"syscall", prepare_flock, number_flock, NO_CANCEL},
     {"syscall", prepare_record_lock, number_fcntl, NO_CANCEL},
     {"syscall", prepare_child, number_wait4, NO_CANCEL},
+#ifdef SYS_waitpid
+    {"syscall", prepare_child, number_waitpid, NO_CANCEL},
+#endif
+#if defined(SYS_select) && !defined(COOPDL_WIDE)
+    {"syscall", prepare_pipe, number_select, NO_CANCEL},
+#endif
+#if defined(__LP64__) || defined(COOPDL_WIDE)
+    {"syscall", prepare_pipe, number_epoll_pwait2, NO_CANCEL},
+    {"syscall", prepare_semaphores, number_semtimedop, NO_CANCEL},
+#endif
+    {"syscall", prepare_pipe, number_recvmmsg, NO_CANCEL},
+    {"syscall", prepare_empty_mq, number_mq_timedreceive, OWN_TIMEOUT | NO_CANCEL},
+    {"syscall", prepare_full_mq, number_mq_timedsend, OWN_TIMEOUT | NO_CANCEL},
     {"syscall", prepare_fifo, number_openat, NO_CANCEL},
     {"syscall", prepare_signal, number_rt_sigtimedwait, NO_CANCEL},
 #ifndef COOPDL_WIDE
@@ -778,6 +844,8 @@ static const struct {
 #endif
     {"syscall", prepare_nothing, number_clock_nanosleep, WAITS_ALWAYS | NO_CANCEL},
 };
+
+enum { CASES = sizeof(cases) / sizeof(cases[0]) };
 
 static void begin(int i, bool ready)
 {
@@ -814,8 +882,9 @@ static void end(void)
 
 Test(blocking, cut_at_the_deadline)
 {
-    EACH_CASE(i, cases)
-    {
+    for (int i = 0; i < CASES; i++) {
+        if (!of_this_size(cases[i].name))
+            continue;
         int first = cases[i].flags & OWN_TIMEOUT  ? ETIMEDOUT
                     : cases[i].flags & OWN_EAGAIN ? EAGAIN
                                                   : EINTR;
@@ -838,8 +907,9 @@ Test(blocking, cut_at_the_deadline)
 
 Test(blocking, unharmed_by_a_far_deadline)
 {
-    EACH_CASE(i, cases)
-    {
+    for (int i = 0; i < CASES; i++) {
+        if (!of_this_size(cases[i].name))
+            continue;
         coopdl_scope scope;
         int expected = cases[i].flags & WAITS_ALWAYS ? EINTR : 0;
         begin(i, true);
@@ -855,8 +925,9 @@ Test(blocking, unharmed_by_a_far_deadline)
 
 Test(blocking, what_would_not_wait_is_performed)
 {
-    EACH_CASE(i, cases)
-    {
+    for (int i = 0; i < CASES; i++) {
+        if (!of_this_size(cases[i].name))
+            continue;
         coopdl_scope scope;
         if (cases[i].flags & WAITS_ALWAYS)
             continue;
@@ -872,8 +943,9 @@ Test(blocking, what_would_not_wait_is_performed)
 
 Test(blocking, cancelled)
 {
-    EACH_CASE(i, cases)
-    {
+    for (int i = 0; i < CASES; i++) {
+        if (!of_this_size(cases[i].name))
+            continue;
         if (cases[i].flags & NO_CANCEL)
             continue;
         begin(i, false);

@@ -387,6 +387,8 @@ static const struct {
 #endif
 };
 
+enum { CASES = sizeof(cases) / sizeof(cases[0]) };
+
 static void begin(int i)
 {
     set_up();
@@ -396,8 +398,9 @@ static void begin(int i)
 
 Test(wrappers, cut_at_the_deadline)
 {
-    EACH_CASE(i, cases)
-    {
+    for (int i = 0; i < CASES; i++) {
+        if (!of_this_size(cases[i].name))
+            continue;
         coopdl_scope scope;
         begin(i);
         int64_t deadline = coopdl_after(20 * MS);
@@ -414,8 +417,9 @@ Test(wrappers, cut_at_the_deadline)
 
 Test(wrappers, unharmed_by_a_far_deadline)
 {
-    EACH_CASE(i, cases)
-    {
+    for (int i = 0; i < CASES; i++) {
+        if (!of_this_size(cases[i].name))
+            continue;
         coopdl_scope scope;
         begin(i);
         make_ready();
@@ -429,8 +433,9 @@ Test(wrappers, unharmed_by_a_far_deadline)
 
 Test(wrappers, what_would_not_wait_is_performed)
 {
-    EACH_CASE(i, cases)
-    {
+    for (int i = 0; i < CASES; i++) {
+        if (!of_this_size(cases[i].name))
+            continue;
         coopdl_scope scope;
         if (cases[i].flags & NEVER_AFTER_EXPIRY)
             continue;
@@ -693,8 +698,9 @@ Test(wrappers, retry_loops_do_not_spin)
 
 Test(wrappers, cancelled)
 {
-    EACH_CASE(i, cases)
-    {
+    for (int i = 0; i < CASES; i++) {
+        if (!of_this_size(cases[i].name))
+            continue;
         begin(i);
         assert_cancellable(cases[i].call, cases[i].name);
         tear_down();
