@@ -7,6 +7,7 @@
 #include "support.h"
 
 #include <aio.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <mqueue.h>
@@ -20,6 +21,7 @@
 #include <sys/sem.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/uio.h>
 #include <threads.h>
@@ -103,6 +105,8 @@ Test(sizes, offsets_of_system_calls)
         expect(syscall(SYS_preadv, fd, &iov, 1L, SPLIT(far + 1)) == 1 && is('b'));
         expect(syscall(SYS_preadv2, fd, &iov, 1L, SPLIT(far + 2), 0L) == 1 && is('c'));
         coopdl_leave(&scope);
+        struct stat64 status;
+        cr_expect(fstat64(fd, &status) == 0 && status.st_size == far + 3);
         close(fd);
     }
 }
@@ -154,20 +158,50 @@ Test(sizes, ranges_of_locks)
     }
 }
 
-Test(sizes, large_files_open_for_those_who_can_tell)
+/* Whatever the size that this program has: each name has its own. */
+static const struct {
+    const char *name;
+    bool at;
+} openers[] = {{"open", false},       {"__open", false},    {"__open_2", false},
+               {"open64", false},     {"__open64", false},  {"__open64_2", false},
+               {"openat", true},      {"__openat_2", true}, {"openat64", true},
+               {"__openat64_2", true}};
+
+static int open_by(const char *name, bool at, const char *path)
 {
-    for (int expired = 0; expired < 2; expired++) {
-        coopdl_scope scope;
-        char path[32];
-        int fd = large_file(), error = sizeof(off_t) == 8 ? 0 : EOVERFLOW;
-        cr_assert(syscall(SYS_pwrite64, fd, "a", 1L, SPLIT(INT64_C(5) << 30)) == 1);
-        snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-        enter(&scope, expired);
-        expect((open(path, O_RDONLY) < 0 ? errno : 0) == error);
-        expect((openat(AT_FDCWD, path, O_RDONLY) < 0 ? errno : 0) == error);
-        coopdl_leave(&scope);
-        close(fd);
+    int fd;
+    if (at) {
+        int (*open_at)(int, const char *, int);
+        *(void **)&open_at = dlsym(RTLD_DEFAULT, name);
+        fd = open_at(AT_FDCWD, path, O_RDONLY);
+    } else {
+        int (*open_path)(const char *, int);
+        *(void **)&open_path = dlsym(RTLD_DEFAULT, name);
+        fd = open_path(path, O_RDONLY);
     }
+    int error = fd < 0 ? errno : 0;
+    if (fd >= 0)
+        close(fd);
+    return error;
+}
+
+Test(sizes, large_files_open_by_the_names_for_them)
+{
+    char path[32];
+    int fd = large_file();
+    cr_assert(syscall(SYS_pwrite64, fd, "a", 1L, SPLIT(INT64_C(5) << 30)) == 1);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    for (int expired = 0; expired < 2; expired++)
+        for (size_t i = 0; i < sizeof(openers) / sizeof(openers[0]); i++) {
+            coopdl_scope scope;
+            bool can = sizeof(long) == 8 || strstr(openers[i].name, "64");
+            enter(&scope, expired);
+            int error = open_by(openers[i].name, openers[i].at, path);
+            expect(error == (can ? 0 : EOVERFLOW), "%s, expired %d: %s", openers[i].name, expired,
+                   strerror(error));
+            coopdl_leave(&scope);
+        }
+    close(fd);
 }
 
 static void on_alarm(int number)
