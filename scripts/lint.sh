@@ -65,7 +65,8 @@ defects() {
   cppcheck --project=build/compile_commands.json -j "$(nproc)" --quiet --error-exitcode=1 \
     --enable=warning,performance,portability --inline-suppr --std=c11 \
     --suppress=allocaCalled \
-    "-D__$(uname -m)__" '-DTestSuite(...)=' '-DTest(suite,name,...)=void suite##_##name(void)'
+    "-D__$(uname -m)__" -D__GCC_HAVE_SYNC_COMPARE_AND_SWAP_8 \
+    '-DTestSuite(...)=' '-DTest(suite,name,...)=void suite##_##name(void)'
 }
 
 scripts() {

@@ -13,6 +13,9 @@ packages=(
   clang-format clang-tidy cppcheck shellcheck # what looks at the source
 )
 
+# A second word size, to build and test for: of the architectures that have one.
+[[ $(dpkg --print-architecture 2>/dev/null) != amd64 ]] || packages+=(gcc-multilib)
+
 usage() {
   cat <<END
 usage: scripts/setup.sh [--help]

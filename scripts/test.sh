@@ -6,6 +6,7 @@ set -uo pipefail
 exec </dev/null
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
+skipped=0 # steps that could not be run here
 logs=()   # of each run of `meson test`, without their endings: what is counted
 failed=() # the steps that failed
 
@@ -17,8 +18,12 @@ Installs what is needed (scripts/setup.sh), builds into build/ with warnings as
 errors, runs every test, and looks at the source (scripts/lint.sh).  It needs no
 terminal and may be started from any directory.
 
+The tests for 32 bits, in build-32/, are a step that is skipped where the
+compiler or the kernel has no 32-bit programs.
+
 The last two lines are 'N passed, N failed, N skipped', which counts single
-tests rather than test programs, and one that says whether all went well.
+tests rather than test programs, but a skipped step as one, and one that says
+whether all went well.
 
 Exit status: 0 when all tests passed, 1 when one failed, none was run, or
 another step failed, 125 for an argument that is not understood.
@@ -61,9 +66,25 @@ sanitized() {
   ninja -C "$directory" && run_tests "$directory" "${@:2}"
 }
 
+# For 32 bits, where the compiler can and the kernel runs it.
+narrow() {
+  local program
+  program=$(mktemp) || return
+  if ! { echo 'int main(void) { return 0; }' | gcc -m32 -x c -o "$program" - && "$program"; }; then
+    echo 'skipped: gcc -m32 makes no program that runs here; its errors are above'
+    (( ++skipped ))
+    rm -f "$program"
+    return
+  fi
+  rm -f "$program"
+  [[ -e build-32/build.ninja ]] || CC='gcc -m32' meson setup build-32 --werror || return
+  ninja -C build-32 && run_tests build-32
+}
+
 # meson's junit file has the single tests.  But it does not say that a program
 # timed out, nor that one ended badly after all its tests had passed; the json
 # file does.  Such a program counts as one failed test.
+# The first argument is how many steps were skipped.
 count() {
   /usr/bin/python3 - "$@" <<'END'
 import collections
@@ -80,7 +101,8 @@ def verdict(case):
     return "skipped" if case.find("skipped") is not None else "passed"
 
 
-for log in sys.argv[1:]:
+count["skipped"] = int(sys.argv[1])
+for log in sys.argv[2:]:
     with_failures = set()
     alone = {}  # programs that are one test
     for suite in xml.etree.ElementTree.parse(log + ".junit.xml").iter("testsuite"):
@@ -107,7 +129,7 @@ END
 
 finish() {
   local counted reasons
-  counted=$(count "${logs[@]}") || { failed+=('counting') counted='0 passed, 0 failed, 0 skipped'; }
+  counted=$(count "$skipped" "${logs[@]}") || { failed+=('counting') counted='0 passed, 0 failed, 0 skipped'; }
   if (( ${#failed[@]} == 0 )); then
     [[ $counted == *' 0 failed,'* ]] || failed+=('some tests')
     [[ $counted != '0 passed, 0 failed,'* ]] || failed+=('no test was run')
@@ -135,6 +157,7 @@ step 'set-up' scripts/setup.sh
 (( ${#failed[@]} )) || step 'build' build
 if (( ${#failed[@]} == 0 )); then
   step 'tests' run_tests build
+  step 'tests for 32 bits' narrow
   step 'AddressSanitizer and UndefinedBehaviorSanitizer' \
     sanitized address,undefined --suite unit --suite soak
   step 'ThreadSanitizer' sanitized thread --suite soak

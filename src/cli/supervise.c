@@ -179,7 +179,8 @@ static int await_signal(const sigset_t *signals, int64_t until)
     int64_t left = until - coopdl_now();
     if (left < 0)
         left = 0;
-    struct timespec timeout = {.tv_sec = left / COOPDL_SECOND, .tv_nsec = left % COOPDL_SECOND};
+    struct timespec timeout = {.tv_sec = left / COOPDL_SECOND,
+                               .tv_nsec = (long)(left % COOPDL_SECOND)};
     return sigtimedwait(signals, NULL, &timeout);
 }
 

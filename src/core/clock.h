@@ -15,10 +15,13 @@ static inline int64_t coopdl_clock(void)
     return now.tv_sec * COOPDL_SECOND + now.tv_nsec;
 }
 
+/* The most that fits, where 32 bits have no room for it: 68 years. */
 static inline struct timespec coopdl_timespec(int64_t ns)
 {
-    return (struct timespec){.tv_sec = (time_t)(ns / COOPDL_SECOND),
-                             .tv_nsec = (long)(ns % COOPDL_SECOND)};
+    int64_t seconds = ns / COOPDL_SECOND;
+    if (sizeof(time_t) < sizeof(seconds) && seconds > INT32_MAX)
+        seconds = INT32_MAX;
+    return (struct timespec){.tv_sec = (time_t)seconds, .tv_nsec = (long)(ns % COOPDL_SECOND)};
 }
 
 /* now + ns, never beyond COOPDL_NEVER; ns is not negative. */

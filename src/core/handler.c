@@ -18,6 +18,12 @@ __asm__(".text\n.hidden coopdl_restorer\n.globl coopdl_restorer\n.type coopdl_re
         ".size coopdl_restorer,.-coopdl_restorer\n");
 #define RESTORER coopdl_restorer
 #define RESTORER_FLAG 0x04000000UL
+#elif defined(__i386__)
+__asm__(".text\n.hidden coopdl_restorer\n.globl coopdl_restorer\n.type coopdl_restorer,@function\n"
+        ".p2align 4\nnop\ncoopdl_restorer:\n movl $173,%eax\n int $0x80\n"
+        ".size coopdl_restorer,.-coopdl_restorer\n");
+#define RESTORER coopdl_restorer
+#define RESTORER_FLAG 0x04000000UL
 #else
 #define RESTORER NULL
 #define RESTORER_FLAG 0UL

@@ -33,7 +33,7 @@ struct sigaction coopdl_action_for_libc(const struct coopdl_action *action);
  * nothing happens. */
 void coopdl_pass_on(const struct sigaction *program, int number, siginfo_t *info, void *context);
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) || defined(__i386__)
 /* Returns from a handler, wherever the stack pointer stands at its frame. */
 void coopdl_restorer(void);
 #endif

@@ -119,7 +119,7 @@ void coopdl_scheduler_rest(void)
     while (atomic_load(&rounds) - begun < 2) {
         struct timespec moment = coopdl_timespec(100 * COOPDL_MICROSECOND);
         coopdl_scheduler_rouse();
-        coopdl_sys(SYS_nanosleep, &moment, 0);
+        coopdl_sys(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &moment, 0);
     }
 }
 

@@ -45,6 +45,18 @@ static inline long coopdl_sys6(long nr, long a, long b, long c, long d, long e, 
                      : "memory");
     return x0;
 }
+#elif defined(__i386__)
+/* The sixth argument goes where the frame pointer may be: from the stack, at the last moment. */
+static inline long coopdl_sys6(long nr, long a, long b, long c, long d, long e, long f)
+{
+    long result;
+    __asm__ volatile("pushl %[f]\n\tpushl %%ebp\n\tmovl 4(%%esp), %%ebp\n\tint $0x80\n\t"
+                     "popl %%ebp\n\taddl $4, %%esp"
+                     : "=a"(result)
+                     : "a"(nr), "b"(a), "c"(b), "d"(c), "S"(d), "D"(e), [f] "g"(f)
+                     : "memory");
+    return result;
+}
 #else
 #error "sys.h: no raw system call for this architecture yet"
 #endif
@@ -53,6 +65,48 @@ static inline long coopdl_sys6(long nr, long a, long b, long c, long d, long e, 
 #define COOPDL_SYS_PICK(nr, a, b, c, d, e, f, ...)                                                 \
     coopdl_sys6(nr, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 #define coopdl_sys(...) COOPDL_SYS_PICK(__VA_ARGS__, 0, 0, 0, 0, 0, 0, 0)
+
+#ifdef __i386__
+/* The plain ones are older calls that take their arguments in memory.  mmap2's offset counts pages;
+ * ours is always 0. */
+#undef SYS_mmap
+#undef SYS_select
+#define SYS_mmap SYS_mmap2
+#define SYS_select SYS__newselect
+#endif
+
+/*
+ * A file that is compiled with 64-bit times and offsets on a 32-bit machine: struct timespec and
+ * off_t are not those of the plain numbers, so the plain names stand for the kernel's newer calls.
+ * (Linux 5.1 has all of them.)
+ */
+#if defined(_TIME_BITS) && _TIME_BITS == 64 && !defined(__LP64__)
+#define COOPDL_WIDE 1
+#undef SYS_clock_nanosleep
+#undef SYS_fcntl
+#undef SYS_futex
+#undef SYS_mq_timedreceive
+#undef SYS_mq_timedsend
+#undef SYS_ppoll
+#undef SYS_pselect6
+#undef SYS_recvmmsg
+#undef SYS_rt_sigtimedwait
+#undef SYS_sendfile
+#undef SYS_semtimedop
+#undef SYS_timer_settime
+#define SYS_clock_nanosleep SYS_clock_nanosleep_time64
+#define SYS_fcntl SYS_fcntl64
+#define SYS_futex SYS_futex_time64
+#define SYS_mq_timedreceive SYS_mq_timedreceive_time64
+#define SYS_mq_timedsend SYS_mq_timedsend_time64
+#define SYS_ppoll SYS_ppoll_time64
+#define SYS_pselect6 SYS_pselect6_time64
+#define SYS_recvmmsg SYS_recvmmsg_time64
+#define SYS_rt_sigtimedwait SYS_rt_sigtimedwait_time64
+#define SYS_sendfile SYS_sendfile64
+#define SYS_semtimedop SYS_semtimedop_time64
+#define SYS_timer_settime SYS_timer_settime64
+#endif
 
 /* The size of the kernel's signal set, and the bit of one signal in it. */
 #define COOPDL_SIGSET_SIZE 8

@@ -66,6 +66,10 @@ enum { AWAKE, ASLEEP_FUTEX, ASLEEP_MOMENT, ASLEEP_CALL };
 /* Bits in an entry's flags. */
 enum { SCOPE_SHIELD = 1, SCOPE_DELIVERED = 2 };
 
+#ifndef __GCC_HAVE_SYNC_COMPARE_AND_SWAP_8
+#error "thread.h: the word is changed in signal handlers; here its atomics would take a lock"
+#endif
+
 struct coopdl_entry {
     int64_t deadline;    /* as coopdl_word makes it */
     coopdl_scope *scope; /* null: the budget */

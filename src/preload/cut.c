@@ -22,7 +22,6 @@
 #include "preload/real.h"
 
 #include <fcntl.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -36,7 +35,7 @@ static void pause_before(uint32_t cut)
     int64_t ms = cut - PROMPT_CUTS < 6 ? INT64_C(1) << (cut - PROMPT_CUTS) : LONGEST_PAUSE;
     struct timespec pause = coopdl_timespec(ms * COOPDL_MILLISECOND);
     atomic_store(&coopdl_self->asleep, AWAKE);
-    coopdl_sys(SYS_nanosleep, &pause, 0);
+    coopdl_sys(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &pause, 0);
 }
 
 int coopdl_tell(struct coopdl_thread *thread, const char *call, enum coopdl_answer answer,
@@ -91,13 +90,6 @@ bool coopdl_is_blocking(int fd)
 {
     long flags = coopdl_sys(SYS_fcntl, fd, F_GETFL);
     return flags >= 0 && !(flags & O_NONBLOCK);
-}
-
-bool coopdl_readable_timespec(const struct timespec *time)
-{
-    /* A futex that does not have the expected value never sleeps, but its timeout is read first. */
-    _Atomic uint32_t word = 0;
-    return time && coopdl_sys(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 1, time) == -EAGAIN;
 }
 
 bool coopdl_readable(const void *address)

@@ -4,11 +4,13 @@
 #define COOPDL_PRELOAD_CUT_H
 
 #include "core/clock.h"
+#include "core/sys.h"
 #include "core/thread.h"
 #include "core/tick.h"
 #include "preload/real.h"
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 
@@ -130,8 +132,14 @@ bool coopdl_is_blocking(int fd);
 /* Whether the kernel can read eight bytes there, asked without waiting. */
 bool coopdl_readable(const void *address);
 
-/* Whether the kernel can read this timespec and takes it for one, asked without waiting. */
-bool coopdl_readable_timespec(const struct timespec *time);
+/* Whether the kernel can read this timespec and takes it for one, asked without waiting.  Inline,
+ * since there may be two sizes of it. */
+static inline bool coopdl_readable_timespec(const struct timespec *time)
+{
+    /* A futex that does not have the expected value never sleeps, but its timeout is read first. */
+    _Atomic uint32_t word = 0;
+    return time && coopdl_sys(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 1, time) == -EAGAIN;
+}
 
 /* Whether the kernel can read this mask; if so, `*copy` is the mask without the kick and without
  * what the trap needs. */

@@ -36,13 +36,23 @@ int coopdl_timed_lockf(int fd, int command, off_t size)
     return (int)coopdl_kicked(result, "lockf");
 }
 
+/* The command that does the same without waiting; 0 for one that does not wait.  By number, since
+ * on 32 bits the first two are different, and the headers name just one. */
+static int without_waiting(int command)
+{
+    enum { SETLK = 6, SETLKW = 7 };
+    return command == SETLKW         ? SETLK
+           : command == F_SETLKW64   ? F_SETLK64
+           : command == F_OFD_SETLKW ? F_OFD_SETLK
+                                     : 0;
+}
+
 int coopdl_timed_fcntl(int fd, int command, void *argument)
 {
-    bool waits = command == F_SETLKW || command == F_OFD_SETLKW;
-    bool cutting = coopdl_cutting(coopdl_self) && waits;
-    int instead = command == F_SETLKW ? F_SETLK : F_OFD_SETLK;
+    int instead = without_waiting(command);
+    bool cutting = coopdl_cutting(coopdl_self) && instead;
     int result = coopdl_real.fcntl(fd, cutting ? instead : command, argument);
     if (cutting && is_taken(result))
         return coopdl_cut(coopdl_self, "fcntl");
-    return waits ? (int)coopdl_kicked(result, "fcntl") : result;
+    return instead ? (int)coopdl_kicked(result, "fcntl") : result;
 }

@@ -15,12 +15,10 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/sendfile.h>
-#include <sys/stat.h>
 
 static bool is_pipe(int fd)
 {
-    struct stat status;
-    return fstat(fd, &status) == 0 && S_ISFIFO(status.st_mode);
+    return coopdl_sys(SYS_fcntl, fd, F_GETPIPE_SZ) >= 0;
 }
 
 /* A pipe that poll calls writable takes this much without waiting. */

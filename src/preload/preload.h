@@ -19,11 +19,11 @@
 #include "core/thread.h"
 #include "preload/real.h"
 
-/* Two symbols for the same source: see COOPDL_TRAPPED in real.h. */
+/* Two symbols for the same source: see COOPDL_TRAPPED and COOPDL_WIDE in real.h. */
 #ifdef COOPDL_TRAPPED
 #define SYMBOL(name) __asm__("coopdl_trapped_" #name)
 #else
-#define SYMBOL(name)
+#define SYMBOL(name) OF_THIS_SIZE(name)
 #endif
 
 /* What a call does in a thread that has a deadline, and so a record: coopdl_self. */

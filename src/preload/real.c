@@ -27,6 +27,15 @@ static long result(long value)
 /* What is no plain system call, and nothing that an allocator would call. */
 #define LIBC(name, arguments) (coopdl_resolve(), coopdl_real.name arguments)
 
+/* In two registers where one has 32 bits; where it has 64, the second is ignored. */
+#define SPLIT(offset) (long)(offset), (long)((int64_t)(offset) >> 32)
+
+#ifdef COOPDL_WIDE
+#define LARGE __O_LARGEFILE
+#else
+#define LARGE 0
+#endif
+
 #define SYSTEM(name, ...) result(coopdl_sys(SYS_##name, __VA_ARGS__))
 
 static int coopdl_early_ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
@@ -61,7 +70,8 @@ static int coopdl_early_select(int n, fd_set *r, fd_set *w, fd_set *e, struct ti
 {
     struct timespec wait = {0};
     if (timeout)
-        wait = (struct timespec){.tv_sec = timeout->tv_sec, .tv_nsec = timeout->tv_usec * 1000};
+        wait =
+            (struct timespec){.tv_sec = timeout->tv_sec, .tv_nsec = (long)timeout->tv_usec * 1000};
     return coopdl_early_pselect(n, r, w, e, timeout ? &wait : NULL, NULL);
 }
 
@@ -74,13 +84,46 @@ static int coopdl_early_clock_nanosleep(clockid_t clock, int flags, const struct
 static int coopdl_early_usleep(useconds_t us)
 {
     struct timespec wait = coopdl_timespec(us * COOPDL_MICROSECOND);
-    return (int)SYSTEM(nanosleep, &wait, 0);
+    return (int)SYSTEM(clock_nanosleep, CLOCK_REALTIME, 0, &wait, 0);
 }
 
 static unsigned int coopdl_early_sleep(unsigned int seconds)
 {
-    struct timespec wait = {.tv_sec = seconds}, left = {0};
-    return coopdl_sys(SYS_nanosleep, &wait, &left) < 0 ? (unsigned int)left.tv_sec : 0;
+    struct timespec wait = coopdl_timespec(seconds * COOPDL_SECOND), left = {0};
+    return coopdl_sys(SYS_clock_nanosleep, CLOCK_REALTIME, 0, &wait, &left) < 0
+               ? (unsigned int)left.tv_sec
+               : 0;
+}
+
+/* The kernel has but one size of it, which is that of 32 bits where there are two. */
+static pid_t coopdl_early_wait4(pid_t pid, int *status, int options, struct rusage *usage)
+{
+#ifdef COOPDL_WIDE
+    return LIBC(wait4, (pid, status, options, usage));
+#else
+    return (pid_t)SYSTEM(wait4, pid, status, options, usage);
+#endif
+}
+
+/* The same, and it is that of 64 bits. */
+static int coopdl_early_epoll_pwait2(int fd, struct epoll_event *events, int n,
+                                     const struct timespec *timeout, const sigset_t *mask)
+{
+#if defined(__LP64__) || defined(COOPDL_WIDE)
+    return (int)SYSTEM(epoll_pwait2, fd, events, n, timeout, mask, COOPDL_SIGSET_SIZE);
+#else
+    return LIBC(epoll_pwait2, (fd, events, n, timeout, mask));
+#endif
+}
+
+static int coopdl_early_semtimedop(int id, struct sembuf *operations, size_t n,
+                                   const struct timespec *timeout)
+{
+#ifdef SYS_semtimedop
+    return (int)SYSTEM(semtimedop, id, operations, n, timeout);
+#else
+    return LIBC(semtimedop, (id, operations, n, timeout));
+#endif
 }
 
 static int coopdl_early_eventfd_write(int fd, eventfd_t value)
@@ -105,8 +148,6 @@ const struct coopdl_real coopdl_raw = {
 #include "preload/calls.def"
 };
 
-static int preloaded;
-
 /* A cast from void * to a function pointer is POSIX, not ISO C. */
 static void resolve(void *place, const char *name)
 {
@@ -118,12 +159,21 @@ static void resolve(void *place, const char *name)
 __attribute__((constructor(101))) void coopdl_resolve(void)
 {
 #define CALL(type, name, ...) resolve(&coopdl_real.name, #name);
+#ifdef COOPDL_WIDE /* those that have another name for this size */
+#define WIDE(wide, name) resolve(&coopdl_real.name, #wide);
+#endif
 #define FORTIFIED(type, chk, ...) resolve(&coopdl_real.chk, #chk);
 #define MASK(type, name, ...) resolve(&coopdl_real.name, #name);
 #define CHILD(type, name, ...) resolve(&coopdl_real.name, #name);
 #include "preload/calls.def"
+}
 
-    /* Whose `poll` does the program see: ours, or that of something in front of us? */
+#ifndef COOPDL_WIDE
+static int preloaded;
+
+/* Whose `poll` does the program see: ours, or that of something in front of us? */
+__attribute__((constructor(101))) static void look(void)
+{
     Dl_info program, ours;
     preloaded = dladdr(dlsym(RTLD_DEFAULT, "poll"), &program) && dladdr(&preloaded, &ours) &&
                 program.dli_fbase == ours.dli_fbase;
@@ -133,3 +183,4 @@ int coopdl_preloaded(void)
 {
     return preloaded;
 }
+#endif

@@ -1,7 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* real.h -- libc's own functions behind our names. */
+/*
+ * real.h -- libc's own functions behind our names.
+ *
+ * Two sizes.  Where time_t and off_t have 32 bits, libc has a second set of
+ * names for programs that were built with 64 bits, which the headers put in the
+ * place of the plain ones: __nanosleep64, pread64.  There the files that have
+ * calls in them are compiled a second time, wide (COOPDL_WIDE, sys.h), and the
+ * WIDE rows of the table are what that adds: each name goes to libc's own
+ * function of the same name, and no time or offset is ever converted.  As in
+ * libc's headers, what both have under one name in C has two in the library.
+ */
 #ifndef COOPDL_PRELOAD_REAL_H
 #define COOPDL_PRELOAD_REAL_H
+
+#include "core/sys.h"
 
 #include <aio.h>
 #include <fcntl.h>
@@ -44,6 +56,12 @@
 /* Whether open takes no mode with these flags. */
 #define NEEDS_NO_MODE(flags) (!((flags) & (O_CREAT | O_TMPFILE)))
 
+#ifdef COOPDL_WIDE
+#define OF_THIS_SIZE(name) __asm__("coopdl_wide_" #name)
+#else
+#define OF_THIS_SIZE(name)
+#endif
+
 struct coopdl_real {
 #define CALL(type, name, parameters, ...) type(*name) parameters;
 #define FORTIFIED(type, chk, parameters, ...) type(*chk) parameters;
@@ -53,15 +71,15 @@ struct coopdl_real {
 };
 
 /* Never null for a CALL; the others are null until they are resolved. */
-extern struct coopdl_real coopdl_real __attribute__((visibility("hidden")));
+extern struct coopdl_real coopdl_real OF_THIS_SIZE(real) __attribute__((visibility("hidden")));
 
 /* The same calls as plain system calls, where they are one.  What is none goes to libc, and is not
  * to be called where the trap is at work. */
-extern const struct coopdl_real coopdl_raw __attribute__((visibility("hidden")));
+extern const struct coopdl_real coopdl_raw OF_THIS_SIZE(raw) __attribute__((visibility("hidden")));
 
 /* Resolves all of them.  Done by our constructor, or by a MASK or CHILD call that comes before it.
  */
-void coopdl_resolve(void);
+void coopdl_resolve(void) OF_THIS_SIZE(resolve);
 
 /* What the trap cuts and performs (src/trap/) is the families' code, built a second time with
  * COOPDL_TRAPPED: with plain system calls for libc's, since those would be trapped again. */

@@ -15,6 +15,13 @@
 
 #define P(type, argument) ((type)(uintptr_t)(argument))
 
+/* A 64-bit offset takes two of 32. */
+#ifdef COOPDL_WIDE
+#define JOINED(low, high) ((off_t)((uint64_t)(high) << 32 | (unsigned long)(low)))
+#else
+#define JOINED(low, high) (low)
+#endif
+
 static long by_errno(int error)
 {
     if (error == 0)
@@ -29,6 +36,15 @@ static const sigset_t *mask_of(long pair)
     return pair && coopdl_readable(P(void *, pair)) ? *P(const sigset_t **, pair) : NULL;
 }
 
+#if defined(__LP64__) || defined(COOPDL_WIDE)
+#define OTHERWISE coopdl_real.syscall
+#else
+/* The same rows, wide: there they are the numbers with 64 bits. */
+long coopdl_wide_syscall(long number, long a, long b, long c, long d, long e, long f);
+#define OTHERWISE coopdl_wide_syscall
+#define WIDE_NUMBER(name, call)
+#endif
+
 long coopdl_timed_syscall(long number, long a, long b, long c, long d, long e, long f)
 {
     switch (number) {
@@ -37,11 +53,11 @@ long coopdl_timed_syscall(long number, long a, long b, long c, long d, long e, l
         return (call);
 #include "preload/calls.def"
     default:
-        return coopdl_real.syscall(number, a, b, c, d, e, f);
+        return OTHERWISE(number, a, b, c, d, e, f);
     }
 }
 
-#ifndef COOPDL_TRAPPED
+#if !defined(COOPDL_TRAPPED) && !defined(COOPDL_WIDE)
 bool coopdl_is_timed(long number)
 {
     switch (number) {

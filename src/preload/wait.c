@@ -185,7 +185,8 @@ static int look_select(int n, fd_set *sets[3])
 {
     enum { BYTES = FD_SETSIZE / 8 };
     unsigned char copies[3][BYTES] __attribute__((aligned(8)));
-    size_t size = ((size_t)n + 63) / 64 * 8;
+    enum { BITS = 8 * sizeof(long) }; /* the kernel takes whole longs */
+    size_t size = ((size_t)n + BITS - 1) / BITS * sizeof(long);
     struct timespec now = {0};
     void *used[3];
     for (int i = 0; i < 3; i++) {

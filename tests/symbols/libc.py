@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """libc.py -- which functions of the libc at hand can block, read from its machine code.
 
-Only binutils are needed: `readelf` for the names, `objdump` for the code (x86-64)
-and for where each function begins and ends: the unwind tables say it, which a
-stripped library still has.
+What is needed is a compiler, for the numbers of the system calls, and binutils:
+`readelf` for the names, `objdump` for the code (x86-64, i386) and for where each
+function begins and ends: the unwind tables say it, which a stripped library
+still has.
 
 A function waits if it makes a system call that may block, or calls one of
 libc's internal functions that does, however deep.  An exported function that
@@ -25,22 +26,27 @@ import subprocess
 # device.  Not here: those that wait for a file system alone (stat, rename,
 # mkdir, getdents ...), which no signal interrupts and nobody cuts; and those
 # that end the caller (exit, execve).
-BLOCKING = {
-    0: 'read', 1: 'write', 2: 'open', 3: 'close', 7: 'poll', 16: 'ioctl', 17: 'pread64',
-    18: 'pwrite64', 19: 'readv', 20: 'writev', 23: 'select', 26: 'msync', 34: 'pause',
-    35: 'nanosleep', 40: 'sendfile', 42: 'connect', 43: 'accept', 44: 'sendto', 45: 'recvfrom',
-    46: 'sendmsg', 47: 'recvmsg', 58: 'vfork', 61: 'wait4', 65: 'semop', 69: 'msgsnd', 70: 'msgrcv',
-    72: 'fcntl', 73: 'flock', 74: 'fsync', 75: 'fdatasync', 85: 'creat', 101: 'ptrace',
-    103: 'syslog', 128: 'rt_sigtimedwait', 130: 'rt_sigsuspend', 149: 'mlock', 151: 'mlockall',
-    162: 'sync', 187: 'readahead', 202: 'futex', 208: 'io_getevents', 220: 'semtimedop',
-    221: 'fadvise64', 230: 'clock_nanosleep', 232: 'epoll_wait', 242: 'mq_timedsend',
-    243: 'mq_timedreceive', 247: 'waitid', 257: 'openat', 270: 'pselect6', 271: 'ppoll',
-    275: 'splice', 276: 'tee', 277: 'sync_file_range', 278: 'vmsplice', 281: 'epoll_pwait',
-    285: 'fallocate', 288: 'accept4', 295: 'preadv', 296: 'pwritev', 299: 'recvmmsg',
-    304: 'open_by_handle_at', 306: 'syncfs', 307: 'sendmmsg', 310: 'process_vm_readv',
-    311: 'process_vm_writev', 318: 'getrandom', 325: 'mlock2', 326: 'copy_file_range',
-    327: 'preadv2', 328: 'pwritev2', 333: 'io_pgetevents', 426: 'io_uring_enter', 437: 'openat2',
-    441: 'epoll_pwait2', 449: 'futex_waitv', 455: 'futex_wait',
+BLOCKING = set('''
+    any
+    read write open close poll ioctl pread64 pwrite64 readv writev select msync pause nanosleep
+    sendfile connect accept sendto recvfrom sendmsg recvmsg vfork wait4 semop msgsnd msgrcv fcntl
+    flock fsync fdatasync creat ptrace syslog rt_sigtimedwait rt_sigsuspend mlock mlockall sync
+    readahead futex io_getevents semtimedop fadvise64 clock_nanosleep epoll_wait mq_timedsend
+    mq_timedreceive waitid openat pselect6 ppoll splice tee sync_file_range vmsplice epoll_pwait
+    fallocate accept4 preadv pwritev recvmmsg open_by_handle_at syncfs sendmmsg process_vm_readv
+    process_vm_writev getrandom mlock2 copy_file_range preadv2 pwritev2 io_pgetevents io_uring_enter
+    openat2 epoll_pwait2 futex_waitv futex_wait waitpid _newselect sendfile64 fcntl64
+    clock_nanosleep_time64 futex_time64 io_pgetevents_time64 mq_timedreceive_time64
+    mq_timedsend_time64 ppoll_time64 pselect6_time64 recvmmsg_time64 rt_sigtimedwait_time64
+    semtimedop_time64 fadvise64_64 sigsuspend
+'''.split())
+
+# i386: one system call for many, which %ebx tells apart.
+MULTIPLEXERS = {
+    'socketcall': {3: 'connect', 5: 'accept', 9: 'sendto', 10: 'recvfrom', 11: 'sendto',
+                   12: 'recvfrom', 16: 'sendmsg', 17: 'recvmsg', 18: 'accept4', 19: 'recvmmsg',
+                   20: 'sendmmsg'},
+    'ipc': {1: 'semop', 4: 'semtimedop', 11: 'msgsnd', 12: 'msgrcv'},
 }
 
 # libc's own way to its files (locale, time zone, /proc) and to its own locks
@@ -53,9 +59,20 @@ def run(*command):
                           stderr=subprocess.DEVNULL).stdout
 
 
+def system_calls(compiler):
+    """The names of the system calls by their numbers."""
+    macros = run(*compiler, '-E', '-dM', '-include', 'sys/syscall.h', '-x', 'c', '/dev/null')
+    return {int(number): name for name, number in
+            re.findall(r'^#define __NR_(\w+) (\d+)$', macros, re.M)}
+
+
 class Libc:
-    def __init__(self, path):
+    def __init__(self, path, compiler):
         self.path = path
+        header = run('readelf', '-h', path)
+        self.is_32_bit = 'ELF32' in header
+        self.is_x86 = 'X86-64' in header or 'Intel 80386' in header
+        self.system_calls = system_calls(compiler)
         self.names = collections.defaultdict(set)  # address -> exported names
         self.private = collections.defaultdict(set)  # address -> names for glibc's own libraries
         for line in run('readelf', '-W', '--dyn-syms', path).splitlines():
@@ -75,8 +92,7 @@ class Libc:
     def blocking(self):
         """Of each exported function that waits: its name, and a system call that it makes."""
         calls, callers = self._code()
-        reason = {f: {'any' if n is None else BLOCKING[n] for n in numbers}
-                  for f, numbers in calls.items()
+        reason = {f: names for f, names in calls.items()
                   if self.names.get(f) or not self._libc_s_own(f, callers)}
         todo = collections.deque(reason)
         while todo:
@@ -94,9 +110,14 @@ class Libc:
         aborts = any(function in callers[f] for f, names in self.names.items() if 'abort' in names)
         return aborts or any(INTERNAL.fullmatch(name) for name in self.private.get(function, ()))
 
+    def _system_call(self, known):
+        name = self.system_calls.get(known.get('ax'), 'any')
+        inner = MULTIPLEXERS.get(name, {})
+        return inner.get(known.get('bx', 0) & 0xffff, name) if inner else name
+
     def _code(self):
-        """Of each function: its blocking system calls (None: a number that is not known), and
-        the functions that call it or jump to it."""
+        """Of each function: its blocking system calls, and the functions that call it or jump to
+        it."""
         frames = run('objdump', '--dwarf=frames', self.path)
         functions = sorted((int(begin, 16), int(end, 16)) for begin, end in re.findall(
             r' FDE .* pc=([0-9a-f]+)\.\.([0-9a-f]+)', frames))
@@ -107,6 +128,7 @@ class Libc:
             return begin if begin <= address < end else None
 
         calls, callers = collections.defaultdict(set), collections.defaultdict(set)
+        handed = collections.defaultdict(list)  # function -> who calls it with which number in %eax
         current, known = None, {}  # registers that hold a known number
         for line in run('objdump', '-d', '--no-show-raw-insn', self.path).splitlines():
             match = re.match(r'\s+([0-9a-f]+):\t(\S+)\s*(\S*)', line)
@@ -116,17 +138,23 @@ class Libc:
             function = function_at(address)
             if function != current:
                 current, known = function, {}
-            if operation == 'syscall':
-                number = known.get('ax')
-                if number is None or number in BLOCKING:
-                    calls[function].add(number)
+            if operation in ('syscall', 'int') or operands == '*%gs:0x10':
+                calls[function].add(self._system_call(known))
             elif re.fullmatch('call|j[a-z]+', operation) and re.fullmatch('[0-9a-f]+', operands):
                 callee = function_at(int(operands, 16))
                 if callee is not None and callee != function:
                     callers[callee].add(function)
+                    handed[callee].append((function, self._system_call(known)))
             else:
                 follow(known, operation, operands)
-        if 0 not in {n for numbers in calls.values() for n in numbers}:
+        # i386: a function of libc's own that makes whatever system call it is handed.
+        for helper in [f for f, names in calls.items() if names == {'any'} and f in handed]:
+            if not self.names.get(helper):
+                del calls[helper]
+                for function, name in handed[helper]:
+                    calls[function].add(name)
+        calls = {f: names & BLOCKING for f, names in calls.items() if names & BLOCKING}
+        if 'read' not in set().union(*calls.values()):
             raise ValueError(f'the code of {self.path} was not understood')
         return calls, callers
 
@@ -140,7 +168,8 @@ def follow(known, operation, operands):
     """What the instruction does to the numbers in registers."""
     source, _, target = operands.rpartition(',')
     target = register(target)
-    if not target or operation in ('cmp', 'test', 'push'):
+    # What is popped before a return is still there where the code before has jumped past that.
+    if not target or operation in ('cmp', 'test', 'push', 'pop'):
         return
     if operation == 'mov' and re.fullmatch(r'\$0x[0-9a-f]+', source):
         known[target] = int(source[1:], 16)

@@ -9,6 +9,7 @@
  * waits, or does not; `call` makes the call through f.call and gives its errno.
  */
 #include "cancel.h"
+#include "sizes.h"
 
 #include <aio.h>
 #include <dlfcn.h>
@@ -27,7 +28,6 @@
 #include <sys/sem.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -636,16 +636,71 @@ static int number_wait4(void)
     return waited((pid_t)syscall(SYS_wait4, f.child, NULL, 0, NULL));
 }
 
+#ifdef SYS_waitpid
+static int number_waitpid(void)
+{
+    return waited((pid_t)syscall(SYS_waitpid, f.child, NULL, 0));
+}
+#endif
+
+#if defined(SYS_select) && !defined(COOPDL_WIDE) /* which has no number for it */
+static int number_select(void)
+{
+    struct timeval wait = {.tv_sec = 2};
+    fd_set set;
+    FD_ZERO(&set);
+    FD_SET(f.pipe[0], &set);
+    return result(syscall(SYS_select, f.pipe[0] + 1, &set, NULL, NULL, &wait));
+}
+#endif
+
+#if defined(__LP64__) || defined(COOPDL_WIDE) /* the other size has no number for these */
+static int number_epoll_pwait2(void)
+{
+    struct epoll_event event;
+    struct timespec wait = {.tv_sec = 2};
+    return result(syscall(SYS_epoll_pwait2, f.event, &event, 1, &wait, NULL, 8));
+}
+
+static int number_semtimedop(void)
+{
+    struct sembuf down = {.sem_op = -1};
+    struct timespec wait = {.tv_sec = 2};
+    return result(syscall(SYS_semtimedop, f.semaphores, &down, 1, &wait));
+}
+#endif
+
+static int number_recvmmsg(void)
+{
+    struct mmsghdr one = {.msg_hdr = {.msg_iov = &iov, .msg_iovlen = 1}};
+    struct timespec wait = {.tv_sec = 2};
+    return result(syscall(SYS_recvmmsg, f.socket[0], &one, 1, 0, &wait));
+}
+
+static int number_mq_timedreceive(void)
+{
+    struct timespec until = in_two_seconds(CLOCK_REALTIME);
+    return result(syscall(SYS_mq_timedreceive, f.mq, buffer, 10, NULL, &until));
+}
+
+static int number_mq_timedsend(void)
+{
+    struct timespec until = in_two_seconds(CLOCK_REALTIME);
+    return result(syscall(SYS_mq_timedsend, f.mq, "y", 1, 0, &until));
+}
+
 static int number_openat(void)
 {
     return opened((int)syscall(SYS_openat, AT_FDCWD, f.fifo, O_RDONLY, 0));
 }
 
+#ifndef COOPDL_WIDE /* which has no number for it */
 static int number_nanosleep(void)
 {
     struct timespec wait = {.tv_sec = 2};
     return result(syscall(SYS_nanosleep, &wait, NULL));
 }
+#endif
 
 static int number_clock_nanosleep(void)
 {
@@ -718,6 +773,8 @@ static const struct {
     {"lockf64", prepare_record_lock, call_lockf, 0},
     {"fcntl", prepare_record_lock, call_fcntl, 0},
     {"__fcntl", prepare_record_lock, call_fcntl, 0},
+    {"fcntl", prepare_record_lock, call_fcntl_ofd, 0},
+    {"fcntl64", prepare_record_lock, call_fcntl, 0},
     {"fcntl64", prepare_record_lock, call_fcntl_ofd, 0},
     {"sem_wait", prepare_semaphore, call_sem_wait, EINTR_ONLY},
     {"sem_timedwait", prepare_semaphore, call_sem_timedwait, OWN_TIMEOUT},
@@ -742,6 +799,21 @@ static const struct {
     {"sigpause", prepare_nothing, call_sigpause, WAITS_ALWAYS},
     {"__xpg_sigpause", prepare_nothing, call_xpg_sigpause, WAITS_ALWAYS},
     {"thrd_sleep", prepare_nothing, call_thrd_sleep, WAITS_ALWAYS},
+#if defined(__TIMESIZE) && __TIMESIZE == 32
+    {"__sendmsg64", prepare_output, call_sendmsg, 0},
+    {"__sendmmsg64", prepare_output, call_sendmmsg, 0},
+    {"__wait3_time64", prepare_child, call_wait3, 0},
+    {"__wait4_time64", prepare_child, call_wait4, 0},
+    {"__fcntl_time64", prepare_record_lock, call_fcntl, 0},
+    {"__sem_timedwait64", prepare_semaphore, call_sem_timedwait, OWN_TIMEOUT},
+    {"__sem_clockwait64", prepare_semaphore, call_sem_clockwait, OWN_TIMEOUT},
+    {"__semtimedop64", prepare_semaphores, call_semtimedop, NO_CANCEL},
+    {"__mq_timedreceive_time64", prepare_empty_mq, call_mq_timedreceive, OWN_TIMEOUT},
+    {"__mq_timedsend_time64", prepare_full_mq, call_mq_timedsend, OWN_TIMEOUT},
+    {"__aio_suspend_time64", prepare_aio, call_aio_suspend, 0},
+    {"__sigtimedwait64", prepare_signal, call_sigtimedwait, OWN_EAGAIN},
+    {"__thrd_sleep64", prepare_nothing, call_thrd_sleep, WAITS_ALWAYS},
+#endif
     {"syscall", prepare_pipe, number_read, NO_CANCEL},
     {"syscall", prepare_pipe, number_readv, NO_CANCEL},
     {"syscall", prepare_pipe, number_recvfrom, NO_CANCEL},
@@ -752,9 +824,24 @@ static const struct {
     {"syscall", prepare_flock, number_flock, NO_CANCEL},
     {"syscall", prepare_record_lock, number_fcntl, NO_CANCEL},
     {"syscall", prepare_child, number_wait4, NO_CANCEL},
+#ifdef SYS_waitpid
+    {"syscall", prepare_child, number_waitpid, NO_CANCEL},
+#endif
+#if defined(SYS_select) && !defined(COOPDL_WIDE)
+    {"syscall", prepare_pipe, number_select, NO_CANCEL},
+#endif
+#if defined(__LP64__) || defined(COOPDL_WIDE)
+    {"syscall", prepare_pipe, number_epoll_pwait2, NO_CANCEL},
+    {"syscall", prepare_semaphores, number_semtimedop, NO_CANCEL},
+#endif
+    {"syscall", prepare_pipe, number_recvmmsg, NO_CANCEL},
+    {"syscall", prepare_empty_mq, number_mq_timedreceive, OWN_TIMEOUT | NO_CANCEL},
+    {"syscall", prepare_full_mq, number_mq_timedsend, OWN_TIMEOUT | NO_CANCEL},
     {"syscall", prepare_fifo, number_openat, NO_CANCEL},
     {"syscall", prepare_signal, number_rt_sigtimedwait, NO_CANCEL},
+#ifndef COOPDL_WIDE
     {"syscall", prepare_nothing, number_nanosleep, WAITS_ALWAYS | NO_CANCEL},
+#endif
     {"syscall", prepare_nothing, number_clock_nanosleep, WAITS_ALWAYS | NO_CANCEL},
 };
 
@@ -796,6 +883,8 @@ static void end(void)
 Test(blocking, cut_at_the_deadline)
 {
     for (int i = 0; i < CASES; i++) {
+        if (!of_this_size(cases[i].name))
+            continue;
         int first = cases[i].flags & OWN_TIMEOUT  ? ETIMEDOUT
                     : cases[i].flags & OWN_EAGAIN ? EAGAIN
                                                   : EINTR;
@@ -819,6 +908,8 @@ Test(blocking, cut_at_the_deadline)
 Test(blocking, unharmed_by_a_far_deadline)
 {
     for (int i = 0; i < CASES; i++) {
+        if (!of_this_size(cases[i].name))
+            continue;
         coopdl_scope scope;
         int expected = cases[i].flags & WAITS_ALWAYS ? EINTR : 0;
         begin(i, true);
@@ -835,6 +926,8 @@ Test(blocking, unharmed_by_a_far_deadline)
 Test(blocking, what_would_not_wait_is_performed)
 {
     for (int i = 0; i < CASES; i++) {
+        if (!of_this_size(cases[i].name))
+            continue;
         coopdl_scope scope;
         if (cases[i].flags & WAITS_ALWAYS)
             continue;
@@ -851,6 +944,8 @@ Test(blocking, what_would_not_wait_is_performed)
 Test(blocking, cancelled)
 {
     for (int i = 0; i < CASES; i++) {
+        if (!of_this_size(cases[i].name))
+            continue;
         if (cases[i].flags & NO_CANCEL)
             continue;
         begin(i, false);
@@ -873,6 +968,8 @@ Test(blocking, what_cannot_be_made_to_wait_is_unharmed)
         if (expired)
             await_expiry(&scope);
         for (int i = 0; i < 5; i++) {
+            if (!of_this_size(names[i]))
+                continue;
             *(void **)&f.call = dlsym(RTLD_DEFAULT, names[i]);
             ssize_t put =
                 i < 3 ? AS(ssize_t(*)(int, const void *, size_t, off_t))(fd, "x", 1, 5)
