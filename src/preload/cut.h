@@ -76,12 +76,16 @@ static inline ssize_t coopdl_kicked(ssize_t result, const char *call)
 }
 
 /* After expiry, a call of which nobody can tell whether it would wait: it is performed, and kicked
- * if it does not come back in a moment. */
+ * if it does not come back in a moment.  A kick that comes sooner was meant for something else. */
 #define ATTEMPT(call)                                                                              \
     __extension__({                                                                                \
-        coopdl_kick_soon(coopdl_self, ASLEEP_MOMENT);                                              \
-        __typeof__(call) attempted = (call);                                                       \
-        atomic_store(&coopdl_self->asleep, AWAKE);                                                 \
+        int64_t moment = coopdl_clock() + COOPDL_FIRST_BACKOFF / 2;                                \
+        __typeof__(call) attempted;                                                                \
+        do {                                                                                       \
+            coopdl_kick_soon(coopdl_self, ASLEEP_MOMENT);                                          \
+            attempted = (call);                                                                    \
+            atomic_store(&coopdl_self->asleep, AWAKE);                                             \
+        } while (attempted < 0 && errno == EINTR && coopdl_clock() < moment);                      \
         attempted;                                                                                 \
     })
 

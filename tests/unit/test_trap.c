@@ -444,10 +444,10 @@ static volatile sig_atomic_t on_alternate;
 
 static void where(int number)
 {
-    char here;
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0), stack = (uintptr_t)alternate;
     (void)number;
     inline_syscall(SYS_getpid, 0, 0, 0, 0);
-    on_alternate = &here >= alternate && &here < alternate + sizeof(alternate);
+    on_alternate = here >= stack && here < stack + sizeof(alternate);
 }
 
 Test(trap, alternate_stacks)
