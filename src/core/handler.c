@@ -10,6 +10,9 @@
 
 #include "core/sys.h"
 
+#include <string.h>
+#include <ucontext.h>
+
 #if defined(__x86_64__)
 /* These very bytes tell an unwinder that the frame is a signal's: a cancelled thread unwinds
  * through it. */
@@ -29,6 +32,12 @@ __asm__(".text\n.hidden coopdl_restorer\n.globl coopdl_restorer\n.type coopdl_re
 #define RESTORER_FLAG 0UL
 #endif
 
+/* Not those that the thread raises itself, by a fault, a breakpoint or the trap: blocked, they
+ * kill. */
+const uint64_t coopdl_mask_of_others =
+    ~(COOPDL_SIGSET_BIT(SIGSEGV) | COOPDL_SIGSET_BIT(SIGBUS) | COOPDL_SIGSET_BIT(SIGFPE) |
+      COOPDL_SIGSET_BIT(SIGILL) | COOPDL_SIGSET_BIT(SIGTRAP) | COOPDL_SIGSET_BIT(SIGSYS));
+
 struct coopdl_action coopdl_action_of(int number)
 {
     struct coopdl_action action = {.handler = SIG_DFL};
@@ -36,17 +45,19 @@ struct coopdl_action coopdl_action_of(int number)
     return action;
 }
 
-void coopdl_handler_install(int number, coopdl_handler *handler, unsigned long flags)
+void coopdl_handler_install(int number, coopdl_handler *handler, unsigned long flags, uint64_t mask)
 {
     struct coopdl_action action = {.action = handler,
                                    .flags = SA_SIGINFO | SA_ONSTACK | RESTORER_FLAG | flags,
-                                   .restorer = RESTORER};
+                                   .restorer = RESTORER,
+                                   .mask = mask};
     coopdl_sys(SYS_rt_sigaction, number, &action, 0, COOPDL_SIGSET_SIZE);
 }
 
 struct sigaction coopdl_action_for_libc(const struct coopdl_action *action)
 {
     struct sigaction program = {.sa_flags = (int)action->flags};
+    memcpy(&program.sa_mask, &action->mask, sizeof(action->mask));
     if (action->flags & SA_SIGINFO)
         program.sa_sigaction = action->action;
     else
@@ -54,8 +65,24 @@ struct sigaction coopdl_action_for_libc(const struct coopdl_action *action)
     return program;
 }
 
+/* The mask that the kernel would have set; but SIGSYS must get through while the trap is there. */
+static void set_mask(const struct sigaction *program, int number, const ucontext_t *interrupted)
+{
+    uint64_t mask, asked;
+    memcpy(&mask, &interrupted->uc_sigmask, sizeof(mask));
+    memcpy(&asked, &program->sa_mask, sizeof(asked));
+    mask |= asked;
+    if (!(program->sa_flags & SA_NODEFER))
+        mask |= COOPDL_SIGSET_BIT(number);
+    mask &= ~COOPDL_SIGSET_BIT(SIGSYS);
+    coopdl_sys(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, COOPDL_SIGSET_SIZE);
+}
+
 void coopdl_pass_on(const struct sigaction *program, int number, siginfo_t *info, void *context)
 {
+    if (program->sa_flags & SA_SIGINFO ||
+        (program->sa_handler != SIG_DFL && program->sa_handler != SIG_IGN))
+        set_mask(program, number, context);
     if (program->sa_flags & SA_SIGINFO) {
         program->sa_sigaction(number, info, context);
     } else if (program->sa_handler == SIG_DFL) {

@@ -22,15 +22,19 @@ struct coopdl_action {
 /* The action that the kernel has for a signal; one that cannot be asked for is the default. */
 struct coopdl_action coopdl_action_of(int number);
 
-/* Installs a handler with SA_SIGINFO, SA_ONSTACK and `flags`; nothing is blocked in it but, without
- * SA_NODEFER, the signal itself. */
-void coopdl_handler_install(int number, coopdl_handler *handler, unsigned long flags);
+/* Installs a handler with SA_SIGINFO, SA_ONSTACK and `flags`, in which the signals in `mask` are
+ * blocked and, without SA_NODEFER, the signal itself. */
+void coopdl_handler_install(int number, coopdl_handler *handler, unsigned long flags,
+                            uint64_t mask);
+
+/* All that another thread, or a timer, may send: no handler of the program's comes in between. */
+extern const uint64_t coopdl_mask_of_others;
 
 /* The same action in libc's terms, as far as passing on needs it. */
 struct sigaction coopdl_action_for_libc(const struct coopdl_action *action);
 
-/* What the program would have got for this signal: its handler is called, or the process ends, or
- * nothing happens. */
+/* What the program would have got for this signal: its handler is called, with the mask that it
+ * asked for, or the process ends, or nothing happens. */
 void coopdl_pass_on(const struct sigaction *program, int number, siginfo_t *info, void *context);
 
 #if defined(__x86_64__) || defined(__i386__)

@@ -10,6 +10,8 @@
  *   reach the thread.
  * - The handler is there without SA_RESTART, so that the system call ends; it
  *   runs on the alternate stack where there is one; it keeps errno.
+ * - No handler of the program's comes in between: one that leaves by longjmp
+ *   would leave a kick under way for ever, and no other would follow.
  *
  * Interleavings of the kicker (take; look at the word; send) and the leaver
  * (change the word; settle), both sequentially consistent:
@@ -106,7 +108,7 @@ void coopdl_kick_install(void)
     int number = coopdl_policy.signal;
     struct coopdl_action before = coopdl_action_of(number);
     coopdl_kick_chained = coopdl_action_for_libc(&before);
-    coopdl_handler_install(number, on_kick, 0);
+    coopdl_handler_install(number, on_kick, 0, coopdl_mask_of_others);
     atomic_store(&coopdl_kick_signal, number);
 }
 

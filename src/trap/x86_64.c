@@ -106,7 +106,7 @@ static const char *install(void)
         if (is_program(&found))
             return "the program has a handler for SIGSYS";
         program = found;
-        coopdl_handler_install(SIGSYS, on_trap, SA_NODEFER);
+        coopdl_handler_install(SIGSYS, on_trap, SA_NODEFER, 0);
         atomic_store(&installed, true);
     }
     return is_program(&program) ? "the program has a handler for SIGSYS" : NULL;

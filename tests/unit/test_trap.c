@@ -724,6 +724,36 @@ Test(trap, a_handler_that_leaves_by_longjmp)
     cr_expect(read_errno(open("/dev/null", O_RDONLY)) == 0);
 }
 
+static void alarm_once(void)
+{
+    static bool done;
+    if (!done)
+        raise(SIGALRM);
+    done = true;
+}
+
+Test(trap, a_handler_that_would_leave_the_kick_by_longjmp)
+{
+    /* A kick that is never taken to its end would be the last. */
+    static const struct coopdl_hooks hooks = {.expired = cut_until_delivered, .kicked = alarm_once};
+    coopdl_scope scope;
+    volatile int jumps = 0;
+    int silent = silent_pipe();
+    signal(SIGALRM, jump);
+    cr_assert(coopdl_set_hooks(&hooks) == 0);
+    coopdl_enter(&scope, coopdl_after(20 * MS));
+    if (sigsetjmp(back, 1) == 0)
+        inline_read(silent);
+    else
+        jumps = 1;
+    long error = 0;
+    for (int i = 0; i < 3; i++) /* what comes of the kick, and twice of the trap */
+        error = inline_read(silent);
+    coopdl_leave(&scope);
+    coopdl_set_hooks(NULL);
+    cr_expect(jumps == 1 && error == (trapping() ? -ETIMEDOUT : -EINTR), "%ld", error);
+}
+
 /* Gives back the pages below the caller's frame, from wherever in a page that is. */
 static void give_back_below(size_t depth)
 {
