@@ -57,16 +57,14 @@ static int64_t ruling(struct coopdl_thread *thread)
 }
 
 /* The word was fired and has been changed, and no kick is under way any more: the trap follows.
- * Should the new word have been fired meanwhile, its kick may have been taken off the queue with
- * the old one's. */
+ * Should the new word be fired meanwhile, its kick may be taken off the queue with the old one's,
+ * or come while the trap is turned off: so the second look. */
 static void follow(struct coopdl_thread *thread)
 {
-    if (!coopdl_cutting(thread)) {
-        if (thread->trapped)
-            coopdl_trap_off(thread);
-    } else if (coopdl_trap_on) {
+    if (!coopdl_cutting(thread) && thread->trapped)
+        coopdl_trap_off(thread);
+    if (coopdl_cutting(thread) && coopdl_trap_on)
         coopdl_trap_on(thread, NULL);
-    }
 }
 
 /* The second step.  Returns the word as it was. */
