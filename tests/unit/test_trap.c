@@ -696,6 +696,25 @@ Test(trap, a_forked_child_is_cut_as_well)
     cr_expect(status_of(child) == 0);
 }
 
+Test(trap, a_trapped_process_can_run_another_program)
+{
+    coopdl_scope scope;
+    int silent = silent_pipe();
+    enter_expired(&scope, silent);
+    pid_t child = fork();
+    if (child == 0) {
+        for (int i = 0; i < 3; i++)
+            inline_read(silent);
+        execl("/nonexistent/program", "program", (char *)NULL);
+        bool failed = errno == ENOENT && inline_read(silent) != 0;
+        execl("/bin/sh", "sh", "-c", failed ? "kill -ALRM $$; exit 3" : "exit 4", (char *)NULL);
+        _exit(1);
+    }
+    coopdl_leave(&scope);
+    int status = status_of(child);
+    cr_expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM, "its mask is open: %x", status);
+}
+
 static sigjmp_buf back;
 
 static void jump(int number)
