@@ -85,7 +85,7 @@ struct sigaction *coopdl_trap_chained(int number)
                                                                                       : NULL;
 }
 
-/* The program's handlers run with this blocked in them, or would be in our way. */
+/* A handler of the program's own. */
 static bool is_program(const struct sigaction *action)
 {
     return action->sa_flags & SA_SIGINFO ||
