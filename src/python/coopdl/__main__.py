@@ -12,10 +12,13 @@ import argparse
 import os
 import re
 import sys
+from typing import NoReturn
 
 from coopdl import _check, _library
 
 FAILED, NOT_RUN, NOT_FOUND = 125, 126, 127  # as timeout(1) has them
+
+USAGE = 'python -m coopdl [--check | --version] DURATION SCRIPT [ARG]...'
 
 DESCRIPTION = """\
 Run SCRIPT, and have it end within DURATION: what waits or computes in its main
@@ -39,41 +42,42 @@ Exit status:
 
 
 class Parser(argparse.ArgumentParser):
-    def error(self, message):
-        fail(message)
+    def error(self, message: str) -> NoReturn:
+        fail(f'{message}; usage is {USAGE}')
 
 
-def fail(message, status=FAILED):
+def fail(message: object, status: int = FAILED) -> NoReturn:
     print('coopdl:', message, file=sys.stderr)
     sys.exit(status)
 
 
 class Check(argparse.Action):
-    def __call__(self, *_):
+    def __call__(self, *_: object) -> NoReturn:
         print(_check.report(), end='')
         sys.exit(0)
 
 
 class Version(argparse.Action):
-    def __call__(self, *_):
+    def __call__(self, *_: object) -> NoReturn:
         print('coopdl', _library.version(_library.load()))
         sys.exit(0)
 
 
-def parser():
-    parser = Parser(prog='python -m coopdl', description=DESCRIPTION, epilog=EPILOG,
+def parser() -> Parser:
+    parser = Parser(usage=USAGE, description=DESCRIPTION, epilog=EPILOG,
                     allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--check', nargs=0, action=Check,
                         help='say what is in place here, and exit')
     parser.add_argument('--version', nargs=0, action=Version,
                         help="print the library's version and exit")
-    parser.add_argument('duration', metavar='DURATION')
-    parser.add_argument('script', metavar='SCRIPT')
-    parser.add_argument('arguments', metavar='ARG', nargs=argparse.REMAINDER)
+    parser.add_argument('DURATION', help=argparse.SUPPRESS)
+    parser.add_argument('SCRIPT', help=argparse.SUPPRESS)
+    # All that follows SCRIPT is SCRIPT's, and there may be nothing.
+    parser.add_argument('ARG', nargs=argparse.REMAINDER, help=argparse.SUPPRESS).required = False
     return parser
 
 
-def with_preload(others, library):
+def with_preload(others: str, library: str) -> str:
     """LD_PRELOAD with the library in it: what is there already stays, behind ours."""
     if re.search('[ :]', library):
         fail(f"cannot preload '{library}': LD_PRELOAD takes no path with a blank or a colon")
@@ -81,7 +85,7 @@ def with_preload(others, library):
     return others if library in listed else ':'.join(filter(None, [library, others]))
 
 
-def limited(duration):
+def limited(duration: str) -> dict[str, str]:
     """The environment in which the deadline holds."""
     library = _library.load()
     try:
@@ -98,23 +102,21 @@ def limited(duration):
     return environment
 
 
-def interpreter():
+def interpreter() -> list[str]:
     """The options that this Python was started with, up to `-m coopdl`, and ours in its place."""
     options = sys.orig_argv[1:len(sys.orig_argv) - len(sys.argv) + 1]
     options[-1] = options[-1].removesuffix('.__main__') + '._script'
     return [sys.executable, *options]
 
 
-def main():
+def main() -> None:
     given = parser().parse_args()
-    environment = limited(given.duration)
-    try:
-        open(given.script, 'rb').close() if not os.path.isdir(given.script) else None
-    except OSError as error:
-        fail(f"cannot read '{given.script}': {error.strerror}",
-             NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUN)
-    sys.stdout.flush()
-    os.execve(sys.executable, [*interpreter(), given.script, *given.arguments], environment)
+    environment = limited(given.DURATION)
+    if not os.path.exists(given.SCRIPT):
+        fail(f"cannot find '{given.SCRIPT}'", NOT_FOUND)
+    if os.path.isdir(given.SCRIPT) or not os.access(given.SCRIPT, os.R_OK):
+        fail(f"cannot read '{given.SCRIPT}'", NOT_RUN)
+    os.execve(sys.executable, [*interpreter(), given.SCRIPT, *given.ARG], environment)
 
 
 if __name__ == '__main__':

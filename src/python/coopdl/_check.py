@@ -10,20 +10,20 @@ from coopdl import _library
 SET_USER_DISPATCH, OFF = 59, 0  # prctl
 
 
-def preloaded():
+def preloaded() -> str:
     if coopdl.preloaded():
         return "yes: libc's blocking calls go through the library"
     return 'no: loops that restart their calls go on; start with python -m coopdl or coopdl'
 
 
-def budget():
+def budget() -> str:
     left = coopdl.remaining()
     if left is None:
         return 'none'
     return f'{left:.3f} s left' if left > 0 else 'over'
 
 
-def trap():
+def trap() -> str:
     if os.environ.get('COOPDL_TRAP') == '0':
         return 'no: COOPDL_TRAP=0'
     if platform.machine() != 'x86_64' or platform.architecture()[0] != '64bit':
@@ -34,7 +34,7 @@ def trap():
     return 'yes'
 
 
-def report():
+def report() -> str:
     library = _library.load()
     lines = {
         'library': f'{_library.path()}, version {_library.version(library)}',

@@ -12,7 +12,7 @@ import coopdl._coopdl  # noqa: F401  which brings the library with it
 NEVER = 2**63 - 1  # COOPDL_NEVER
 
 
-def path():
+def path() -> str:
     with open('/proc/self/maps', encoding='utf-8', errors='surrogateescape') as maps:
         for line in maps:
             name = line.rstrip('\n').split(maxsplit=5)[5:]
@@ -21,7 +21,7 @@ def path():
     raise RuntimeError('libcoopdl.so is not in /proc/self/maps: was it linked into the extension?')
 
 
-def load():
+def load() -> ctypes.CDLL:
     library = ctypes.CDLL(path(), use_errno=True)
     library.coopdl_version.restype = ctypes.c_char_p
     library.coopdl_deadline.restype = ctypes.c_int64
@@ -31,11 +31,11 @@ def load():
     return library
 
 
-def version(library):
-    return library.coopdl_version().decode()
+def version(library: ctypes.CDLL) -> str:
+    return str(library.coopdl_version(), 'ascii')
 
 
-def nanoseconds(library, text):
+def nanoseconds(library: ctypes.CDLL, text: str) -> int:
     """Reads a duration as the library does; ValueError says what is accepted."""
     duration = ctypes.c_int64()
     # What the system's encoding has no bytes for, nor for a NUL, is no duration either.
