@@ -3,41 +3,30 @@
 from collections.abc import Callable
 from types import TracebackType
 from typing import Literal, TypeVar, final
-from typing_extensions import ParamSpec
+from typing_extensions import ParamSpec, Self
 
 _P = ParamSpec('_P')
 _R = TypeVar('_R')
 
 class DeadlineExceeded(TimeoutError):
-    """A deadline passed before the block was left."""
+    """A deadline has passed."""
 
-    scope: timeout | None
-    """The scope whose deadline it was; None for the process's own, the budget."""
+    scope: timeout | timeout_at | None
+    """The scope whose deadline it was; None for the budget of the process."""
 
 class DeadlineInsists(BaseException):
-    """Raised in the place of a DeadlineExceeded that was swallowed.
+    """A deadline has passed, and the DeadlineExceeded that said so was swallowed.
 
-    `except Exception` does not catch it.  The scope turns it into DeadlineExceeded.
+    Not an Exception, so that `except Exception` in a loop does not keep it.  The scope
+    turns it into DeadlineExceeded at its end.
     """
 
-@final
-class timeout:
-    """timeout(seconds) -> a scope: a block that ends within that many seconds.
+    scope: timeout | timeout_at | None
+    """The scope whose deadline it was; None for the budget of the process."""
 
-    None means no limit.  To be used in a `with` statement, once at a time, or as a
-    decorator, for each call anew.  At the deadline DeadlineExceeded is raised in the thread
-    that is in the block.
-    """
-
-    def __new__(cls, seconds: float | None, /) -> timeout: ...
-    def when(self) -> float | None:
-        """The deadline, as time.monotonic() tells the time; None if there is none."""
-    def reschedule(self, when: float | None, /) -> None:
-        """Gives the scope another deadline, earlier or later."""
-    def expired(self) -> bool:
-        """Whether the deadline passed before the block was left."""
-    def __enter__(self) -> timeout:
-        """Begins the block."""
+class _Block:
+    def __enter__(self) -> Self:
+        """Enters the scope; returns it."""
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -45,40 +34,57 @@ class timeout:
         trace: TracebackType | None,
         /,
     ) -> Literal[False]:
-        """Ends the block; raises DeadlineExceeded if the body was cut and hid it."""
+        """Leaves the scope; raises DeadlineExceeded if it has expired."""
     def __call__(self, function: Callable[_P, _R], /) -> Callable[_P, _R]:
-        """Decorates a function: each call of it is a block of its own."""
+        """Decorates a function: each call of it is made in a scope of its own."""
+
+class _Scope(_Block):
+    def when(self) -> float | None:
+        """The deadline on the clock of time.monotonic(), or None."""
+    def expired(self) -> bool:
+        """Whether the deadline has passed while the scope was entered."""
+    def reschedule(self, when: float | None, /) -> None:
+        """Gives the scope another deadline, or none (None)."""
 
 @final
-class shield:
-    """shield() -> a block that no deadline from outside it cuts or raises in."""
+class timeout(_Scope):
+    """A scope that ends what is done in it `seconds` after it was entered.
 
-    def __new__(cls) -> shield: ...
-    def __enter__(self) -> shield:
-        """Begins the block."""
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-        /,
-    ) -> Literal[False]:
-        """Ends the block."""
+    A context manager and a decorator.  None: no limit.  Where the deadline passes,
+    DeadlineExceeded is raised.
+    """
 
-def timeout_at(when: float | None, /) -> timeout:
-    """timeout, but for an absolute deadline, as time.monotonic() tells the time."""
+    def __new__(cls, seconds: float | None) -> Self: ...
+
+@final
+class timeout_at(_Scope):
+    """The same with a deadline, on the clock of time.monotonic()."""
+
+    def __new__(cls, when: float | None) -> Self: ...
+
+@final
+class shield(_Block):
+    """A stretch of code that no deadline from outside it cuts."""
+
+    def __new__(cls) -> Self: ...
 
 def remaining() -> float | None:
-    """What is left of the deadline that rules this thread: 0.0 once it has passed, or None."""
+    """The seconds that are left to the calling thread, 0.0 once its deadline has passed;
+    None if it has none.
+    """
 
 def deadline() -> float | None:
-    """The deadline that rules this thread, as time.monotonic() tells the time, or None."""
+    """The deadline that rules the calling thread, on the clock of time.monotonic(); None if it
+    has none.
+    """
 
 def check() -> None:
-    """Raises DeadlineExceeded if a deadline of this thread has passed."""
+    """Raises DeadlineExceeded if the calling thread's deadline has passed."""
 
 def preloaded() -> bool:
-    """Whether libc's blocking calls in this process go through the library."""
+    """Whether the calls that libraries make are cut too, as they are when the library is
+    preloaded.
+    """
 
 def _install_budget() -> None:
-    """Has the budget raise DeadlineExceeded in the main thread."""
+    """Has the budget of the process, if there is one, raised in the main thread."""
