@@ -140,12 +140,34 @@ void coopdl_py_raise(struct module_state *state, struct entry *owner, PyObject *
     raise_as(state->exceeded, owner, cause);
 }
 
+#ifdef Py_GIL_DISABLED
+/* Nobody can tell here whether the thread has taken it: it is set again, which does no harm. */
+static bool under_way(const struct thread *Py_UNUSED(thread))
+{
+    return false;
+}
+#else
+static PyObject **slot_of(const struct thread *thread)
+{
+    PyThreadState *there = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
+    while (there && there->thread_id != thread->ident)
+        there = PyThreadState_Next(there);
+    return there ? &there->async_exc : NULL;
+}
+
+static bool under_way(const struct thread *thread)
+{
+    PyObject **slot = slot_of(thread);
+    return thread->pending && slot && *slot;
+}
+#endif
+
 PyObject *coopdl_py_on_signal(PyObject *module, PyObject *Py_UNUSED(arguments))
 {
     struct module_state *state = PyModule_GetState(module);
     struct thread *thread = coopdl_py_self();
     struct entry *owner = thread ? coopdl_py_owner(thread, coopdl_now()) : NULL;
-    if (!owner || at_work(state, PyThreadState_Get(), owner))
+    if (!owner || under_way(thread) || at_work(state, PyThreadState_Get(), owner))
         Py_RETURN_NONE;
     raise_as(atomic_load(&owner->raised) ? state->insists : state->exceeded, owner, NULL);
     return NULL;
@@ -195,27 +217,26 @@ static void raise_in(struct module_state *state, struct thread *thread, struct e
     PyThreadState_SetAsyncExc(thread->ident, class);
 }
 
+static void take_back(struct module_state *state, struct thread *thread)
+{
+    thread->pending = NULL;
 #ifdef Py_GIL_DISABLED
-/* Nobody can tell here whether the thread has taken it: it is set again, which does no harm. */
-static bool under_way(const struct thread *Py_UNUSED(thread))
-{
-    return false;
-}
+    (void)state;
 #else
-static PyObject **slot_of(const struct thread *thread)
-{
-    PyThreadState *there = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
-    while (there && there->thread_id != thread->ident)
-        there = PyThreadState_Next(there);
-    return there ? &there->async_exc : NULL;
+    PyObject **slot = slot_of(thread); /* it may hold somebody else's by now */
+    if (slot && *slot != state->exceeded && *slot != state->insists)
+        return;
+#endif
+    PyThreadState_SetAsyncExc(thread->ident, NULL);
 }
 
-static bool under_way(const struct thread *thread)
+/* Code in C that looks for signals and throws their errors away (what makes the message of a
+ * ValueError does) can come first every time.  So each second time the main thread too is told by
+ * an asynchronous exception. */
+static bool by_exception(struct thread *thread, const struct entry *owner)
 {
-    PyObject **slot = slot_of(thread);
-    return thread->pending && slot && *slot;
+    return atomic_load(&owner->raised) && thread->insisted++ % 2;
 }
-#endif
 
 /* What is to be done about a thread, with the interpreter's lock: the verdict for the next visit.
  */
@@ -224,10 +245,13 @@ static enum coopdl_verdict look_at(struct module_state *state, struct thread *th
     struct entry *owner = coopdl_py_owner(thread, coopdl_now());
     if (!owner || at_work_there(state, thread, owner))
         return COOPDL_PEACE;
-    if (thread->kind == KIND_MAIN)
+    if (thread->kind == KIND_MAIN && !by_exception(thread, owner)) {
+        if (thread->pending)
+            take_back(state, thread);
         PyErr_SetInterruptEx(atomic_load(&expiry_signal));
-    else if (!under_way(thread))
+    } else if (!under_way(thread)) {
         raise_in(state, thread, owner);
+    }
     return COOPDL_CUT;
 }
 
@@ -331,17 +355,12 @@ int coopdl_py_prepare(struct thread *thread)
 
 void coopdl_py_cancel(struct thread *thread)
 {
+    struct module_state *state = atomic_load(&main_state);
     coopdl_py_lock();
-    if (thread->pending) {
-        thread->pending = NULL;
-        atomic_store(&thread->wanted, false);
-#ifndef Py_GIL_DISABLED
-        struct module_state *state = atomic_load(&main_state);
-        PyObject **slot = slot_of(thread);
-        if (state && slot && (*slot == state->exceeded || *slot == state->insists))
-#endif
-            PyThreadState_SetAsyncExc(thread->ident, NULL);
-    }
+    if (thread->pending && state)
+        take_back(state, thread);
+    thread->pending = NULL;
+    atomic_store(&thread->wanted, false);
     atomic_store(&thread->told, COOPDL_PEACE);
     coopdl_py_unlock();
 }
