@@ -8,6 +8,7 @@
 #include "raise.h"
 
 #include "clock.h"
+#include "place.h"
 
 PyDoc_STRVAR(module_doc, "Deadlines for code that has none: see the package.");
 PyDoc_STRVAR(remaining_doc, "remaining($module, /)\n--\n\n"
@@ -25,6 +26,7 @@ PyDoc_STRVAR(budget_doc, "_install_budget($module, /)\n--\n\n"
                          "Has the budget of the process, if there is one, raised in the main\n"
                          "thread.");
 PyDoc_STRVAR(on_signal_doc, "What Python calls in the main thread when a deadline has passed.");
+PyDoc_STRVAR(on_instruction_doc, "What sys.monitoring calls where a place to raise is looked for.");
 PyDoc_STRVAR(stop_doc, "For atexit.");
 PyDoc_STRVAR(after_fork_doc, "For os.register_at_fork.");
 
@@ -76,6 +78,9 @@ static PyMethodDef methods[] = {{"remaining", remaining, METH_NOARGS, remaining_
                                 {"preloaded", preloaded, METH_NOARGS, preloaded_doc},
                                 {"_install_budget", install_budget, METH_NOARGS, budget_doc},
                                 {"_on_signal", coopdl_py_on_signal, METH_VARARGS, on_signal_doc},
+                                {"_on_instruction",
+                                 (PyCFunction)(void (*)(void))coopdl_py_on_instruction,
+                                 METH_FASTCALL, on_instruction_doc},
                                 {"_stop", coopdl_py_stop, METH_NOARGS, stop_doc},
                                 {"_after_fork", coopdl_py_after_fork, METH_NOARGS, after_fork_doc},
                                 {0}};

@@ -25,6 +25,8 @@
  */
 #include "raise.h"
 
+#include "place.h"
+
 #include <pthread.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -88,6 +90,15 @@ static bool at_work(struct module_state *state, PyThreadState *thread, const str
     return false;
 }
 
+/* The interpreter's own record of a thread; null if that is gone. */
+static PyThreadState *state_there(const struct thread *thread)
+{
+    PyThreadState *there = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
+    while (there && there->thread_id != thread->ident)
+        there = PyThreadState_Next(there);
+    return there;
+}
+
 /* The same for another thread. */
 static bool at_work_there(struct module_state *state, const struct thread *thread,
                           const struct entry *owner)
@@ -103,9 +114,7 @@ static bool at_work_there(struct module_state *state, const struct thread *threa
     PyErr_Clear();
     return found;
 #else
-    PyThreadState *there = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
-    while (there && there->thread_id != thread->ident)
-        there = PyThreadState_Next(there);
+    PyThreadState *there = state_there(thread);
     return there && at_work(state, there, owner);
 #endif
 }
@@ -149,9 +158,7 @@ static bool under_way(const struct thread *Py_UNUSED(thread))
 #else
 static PyObject **slot_of(const struct thread *thread)
 {
-    PyThreadState *there = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
-    while (there && there->thread_id != thread->ident)
-        there = PyThreadState_Next(there);
+    PyThreadState *there = state_there(thread);
     return there ? &there->async_exc : NULL;
 }
 
@@ -162,15 +169,40 @@ static bool under_way(const struct thread *thread)
 }
 #endif
 
+/* What is due in the calling thread: the entry, or null. */
+static struct entry *due_here(struct module_state *state)
+{
+    struct thread *thread = coopdl_py_self();
+    struct entry *owner = thread && state ? coopdl_py_owner(thread, coopdl_now()) : NULL;
+    return owner && !at_work(state, PyThreadState_Get(), owner) ? owner : NULL;
+}
+
+static void raise_due(struct module_state *state, struct entry *owner)
+{
+    raise_as(atomic_load(&owner->raised) ? state->insists : state->exceeded, owner, NULL);
+}
+
 PyObject *coopdl_py_on_signal(PyObject *module, PyObject *Py_UNUSED(arguments))
 {
     struct module_state *state = PyModule_GetState(module);
     struct thread *thread = coopdl_py_self();
-    struct entry *owner = thread ? coopdl_py_owner(thread, coopdl_now()) : NULL;
-    if (!owner || under_way(thread) || at_work(state, PyThreadState_Get(), owner))
+    struct entry *owner = due_here(state);
+    PyThreadState *here = PyThreadState_Get();
+    if (!owner || under_way(thread) ||
+        (coopdl_py_misplaced(here, true) && coopdl_py_await_place(module, thread, here)))
         Py_RETURN_NONE;
-    raise_as(atomic_load(&owner->raised) ? state->insists : state->exceeded, owner, NULL);
+    raise_due(state, owner);
     return NULL;
+}
+
+int coopdl_py_place_reached(void)
+{
+    struct module_state *state = atomic_load(&main_state);
+    struct entry *owner = due_here(state);
+    if (!owner)
+        return 0;
+    raise_due(state, owner);
+    return -1;
 }
 
 /* For a thread of which the raiser is to make something: what it made of it the last time. */
@@ -212,6 +244,10 @@ static const struct coopdl_hooks hooks = {.expired = on_expired, .kicked = on_ki
 
 static void raise_in(struct module_state *state, struct thread *thread, struct entry *owner)
 {
+    PyThreadState *there = state_there(thread);
+    if (coopdl_py_misplaced(there, false) &&
+        coopdl_py_await_place(atomic_load(&main_module), thread, there))
+        return;
     PyObject *class = atomic_exchange(&owner->raised, true) ? state->insists : state->exceeded;
     thread->pending = owner;
     PyThreadState_SetAsyncExc(thread->ident, class);
@@ -243,6 +279,7 @@ static bool by_exception(struct thread *thread, const struct entry *owner)
 static enum coopdl_verdict look_at(struct module_state *state, struct thread *thread)
 {
     struct entry *owner = coopdl_py_owner(thread, coopdl_now());
+    coopdl_py_forget_place(thread, state_there(thread));
     if (!owner || at_work_there(state, thread, owner))
         return COOPDL_PEACE;
     if (thread->kind == KIND_MAIN && !by_exception(thread, owner)) {
@@ -359,6 +396,8 @@ void coopdl_py_cancel(struct thread *thread)
     coopdl_py_lock();
     if (thread->pending && state)
         take_back(state, thread);
+    if (thread->awaited)
+        coopdl_py_forget_place(thread, PyThreadState_Get());
     thread->pending = NULL;
     atomic_store(&thread->wanted, false);
     atomic_store(&thread->told, COOPDL_PEACE);

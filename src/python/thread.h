@@ -46,6 +46,8 @@ struct thread {
     _Atomic bool wanted;   /* the raiser is to look at it */
     _Atomic int told;      /* what the raiser made of it: a verdict */
     struct entry *pending; /* an asynchronous exception is on its way for this one */
+    PyObject *awaited;     /* the code in which a place to raise is looked for (place.c) */
+    int executed;          /* its instruction that was executed last */
     unsigned int insisted; /* how often it was told again */
     struct thread *_Atomic next;
 };
