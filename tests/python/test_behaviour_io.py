@@ -410,7 +410,7 @@ def ssl_handshake_timed():
 @case('sqlite3')
 def sqlite_lock():
     def connection():
-        return contextlib.closing(sqlite3.connect(path, timeout=OWN, isolation_level=None))
+        return contextlib.closing(sqlite3.connect(path, isolation_level=None))
 
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, 'database')
