@@ -91,15 +91,21 @@ static int caches_behind(const uint8_t *bytes, int count, int at)
     return caches;
 }
 
-/* Whether the jump backwards at this offset is one where handlers are skipped. */
-static bool skips(PyCodeObject *code, const uint8_t *bytes, int count, int at)
+/* Where the jump backwards at this offset goes. */
+static int target_of(const uint8_t *bytes, int count, int at)
 {
     int distance = bytes[2 * at + 1];
     for (int i = 1; i <= 3 && at >= i && bytes[2 * (at - i)] == EXTENDED_ARG; i++)
         distance |= bytes[2 * (at - i) + 1] << (8 * i);
-    int behind = at + 1 + caches_behind(bytes, count, at), target = behind - distance;
+    return at + 1 + caches_behind(bytes, count, at) - distance;
+}
+
+/* Whether that jump is one where handlers are skipped. */
+static bool skips(PyCodeObject *code, const uint8_t *bytes, int count, int at)
+{
+    int target = target_of(bytes, count, at);
 #if PY_VERSION_HEX >= 0x030D0000
-    int looked_up = behind - 1;
+    int looked_up = at + caches_behind(bytes, count, at);
 #else
     int looked_up = target - 1;
 #endif
@@ -163,7 +169,7 @@ static bool will_do(PyCodeObject *code, int before, int now)
         return true;
     const uint8_t *compiled = (const uint8_t *)PyBytes_AS_STRING(bytes);
     int count = (int)(PyBytes_GET_SIZE(bytes) / 2), opcode = before < 0 ? 0 : compiled[2 * before];
-    bool will = is_backward(opcode) ||
+    bool will = (is_backward(opcode) && now == target_of(compiled, count, before)) ||
                 (is_call(opcode) && now == before + 1 + caches_behind(compiled, count, before) &&
                  handler_of(code, before) == handler_of(code, now));
     Py_DECREF(bytes);
