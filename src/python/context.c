@@ -63,7 +63,7 @@ static int enter(struct context *self)
     atomic_store_explicit(&entry->raised, false, memory_order_relaxed);
     entry->owner = (PyObject *)self;
     entry->shield = self->shield;
-    if (unlikely(self->shield && (thread->pending || thread->awaited)))
+    if (unlikely(self->shield && (thread->pending || thread->awaited || thread->watched)))
         coopdl_py_cancel(thread);
     coopdl_py_lock();
     coopdl_py_push(thread, entry);
@@ -93,7 +93,7 @@ static int take_off(struct context *self)
     struct thread *thread = self->thread;
     struct entry *top = atomic_load(&thread->top);
     int acted = coopdl_leave(&entry->scope);
-    if (unlikely(thread->pending == entry || thread->awaited))
+    if (unlikely(thread->pending == entry || thread->awaited || thread->watched))
         coopdl_py_cancel(thread);
     self->entry = NULL;
     self->expired = acted > 0 || self->late || atomic_load(&entry->raised);
@@ -209,7 +209,7 @@ static PyObject *context_reschedule(PyObject *object, PyObject *when)
         Py_RETURN_NONE;
     }
     coopdl_move(&self->entry->scope, deadline);
-    if (self->thread->pending == self->entry || self->thread->awaited)
+    if (self->thread->pending == self->entry || self->thread->awaited || self->thread->watched)
         coopdl_py_cancel(self->thread);
     atomic_store(&self->entry->deadline, deadline);
     atomic_store(&self->entry->raised, false);

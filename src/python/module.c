@@ -27,6 +27,7 @@ PyDoc_STRVAR(budget_doc, "_install_budget($module, /)\n--\n\n"
                          "thread.");
 PyDoc_STRVAR(on_signal_doc, "What Python calls in the main thread when a deadline has passed.");
 PyDoc_STRVAR(on_instruction_doc, "What sys.monitoring calls where a place to raise is looked for.");
+PyDoc_STRVAR(on_raise_doc, "What sys.monitoring calls where an error is to be replaced.");
 PyDoc_STRVAR(stop_doc, "For atexit.");
 PyDoc_STRVAR(after_fork_doc, "For os.register_at_fork.");
 
@@ -72,18 +73,19 @@ static PyObject *install_budget(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED
     Py_RETURN_NONE;
 }
 
-static PyMethodDef methods[] = {{"remaining", remaining, METH_NOARGS, remaining_doc},
-                                {"deadline", deadline, METH_NOARGS, deadline_doc},
-                                {"check", check, METH_NOARGS, check_doc},
-                                {"preloaded", preloaded, METH_NOARGS, preloaded_doc},
-                                {"_install_budget", install_budget, METH_NOARGS, budget_doc},
-                                {"_on_signal", coopdl_py_on_signal, METH_VARARGS, on_signal_doc},
-                                {"_on_instruction",
-                                 (PyCFunction)(void (*)(void))coopdl_py_on_instruction,
-                                 METH_FASTCALL, on_instruction_doc},
-                                {"_stop", coopdl_py_stop, METH_NOARGS, stop_doc},
-                                {"_after_fork", coopdl_py_after_fork, METH_NOARGS, after_fork_doc},
-                                {0}};
+static PyMethodDef methods[] = {
+    {"remaining", remaining, METH_NOARGS, remaining_doc},
+    {"deadline", deadline, METH_NOARGS, deadline_doc},
+    {"check", check, METH_NOARGS, check_doc},
+    {"preloaded", preloaded, METH_NOARGS, preloaded_doc},
+    {"_install_budget", install_budget, METH_NOARGS, budget_doc},
+    {"_on_signal", coopdl_py_on_signal, METH_VARARGS, on_signal_doc},
+    {"_on_instruction", (PyCFunction)(void (*)(void))coopdl_py_on_instruction, METH_FASTCALL,
+     on_instruction_doc},
+    {"_on_raise", (PyCFunction)(void (*)(void))coopdl_py_on_raise, METH_FASTCALL, on_raise_doc},
+    {"_stop", coopdl_py_stop, METH_NOARGS, stop_doc},
+    {"_after_fork", coopdl_py_after_fork, METH_NOARGS, after_fork_doc},
+    {0}};
 
 static int execute(PyObject *module)
 {

@@ -10,12 +10,11 @@
  * look at the target: the jump has been made, or will be.
  *
  * Where the two differ nothing is raised; instead each instruction of that code
- * is looked at before it is executed (a trace function in 3.11, sys.monitoring
- * after that), and what is due is raised at one before which the interpreter
- * might have looked: the target of a jump backwards, or what follows a call and
- * is covered by the same handler as the call.  The latter is for a thread that
- * waits in a call: should that end with an error, the next such jump may be of
- * the kind that skips handlers.
+ * is looked at before it is executed (trace.c in 3.11, monitor.c after that), and what is due is
+ * raised at one before which the interpreter might have looked: the target of a jump backwards, or
+ * what follows a call and is covered by the same handler as the call.  The latter is for a thread
+ * that waits in a call: should that end with an error, the next such jump may be of the kind that
+ * skips handlers.
  *
  * What must hold: with the interpreter's lock a thread stands still; at a jump
  * or at the beginning of a function it stands where interrupts are looked at.
@@ -176,8 +175,7 @@ static bool will_do(PyCodeObject *code, int before, int now)
     return will;
 }
 
-/* The thread is about to execute an instruction of that code. */
-static int step(struct thread *thread, PyCodeObject *code, int now)
+int coopdl_py_step(struct thread *thread, PyCodeObject *code, int now)
 {
     int before = thread->executed;
     thread->executed = now;
@@ -187,7 +185,7 @@ static int step(struct thread *thread, PyCodeObject *code, int now)
     return coopdl_py_place_reached();
 }
 
-static PyObject *code_of(PyThreadState *there, int *executed)
+PyObject *coopdl_py_code_of(PyThreadState *there, int *executed)
 {
     PyFrameObject *frame = PyThreadState_GetFrame(there);
     if (!frame)
@@ -198,184 +196,11 @@ static PyObject *code_of(PyThreadState *there, int *executed)
     return code;
 }
 
-#if PY_VERSION_HEX < 0x030C0000
-
-static int on_trace(PyObject *Py_UNUSED(self), PyFrameObject *frame, int what,
-                    PyObject *Py_UNUSED(unused))
-{
-    struct thread *thread = coopdl_py_self();
-    PyCodeObject *code = PyFrame_GetCode(frame);
-    int result = 0, now = PyFrame_GetLasti(frame) / 2;
-    /* A line that begins is told of first, then its instruction. */
-    if (thread && thread->awaited == (PyObject *)code && what == PyTrace_OPCODE)
-        result = step(thread, code, now);
-    Py_DECREF(code);
-    return result;
-}
-
-static bool trace_opcodes(PyThreadState *there, bool on)
-{
-    PyFrameObject *frame = PyThreadState_GetFrame(there);
-    int result = frame ? PyObject_SetAttrString((PyObject *)frame, "f_trace_opcodes",
-                                                on ? Py_True : Py_False)
-                       : -1;
-    Py_XDECREF(frame);
-    PyErr_Clear();
-    return result == 0;
-}
-
-bool coopdl_py_await_place(PyObject *Py_UNUSED(module), struct thread *thread, PyThreadState *there)
-{
-    coopdl_py_forget_place(thread, there);
-    /* A debugger sees these instructions; it gets no trouble from us. */
-    if (there->c_tracefunc || !trace_opcodes(there, true))
-        return false;
-    thread->awaited = code_of(there, &thread->executed);
-    if (thread->awaited && _PyEval_SetTrace(there, on_trace, NULL) == 0)
-        return true;
-    PyErr_Clear();
-    Py_CLEAR(thread->awaited);
-    return false;
-}
-
-void coopdl_py_forget_place(struct thread *thread, PyThreadState *there)
-{
-    if (!thread->awaited)
-        return;
-    Py_CLEAR(thread->awaited);
-    if (there && there->c_tracefunc == on_trace)
-        _PyEval_SetTrace(there, NULL, NULL);
-    PyErr_Clear();
-}
-
-PyObject *coopdl_py_on_instruction(PyObject *Py_UNUSED(module),
-                                   PyObject *const *Py_UNUSED(arguments),
-                                   Py_ssize_t Py_UNUSED(count))
-{
-    Py_RETURN_NONE;
-}
-
-#else
-
-enum { NOT_ASKED = -1, NONE_FREE = -2 };
-
-/* Our number as a tool of sys.monitoring, in the main interpreter. */
-static int tool = NOT_ASKED;
-
-static PyObject *monitoring(void)
-{
-    return PySys_GetObject("monitoring");
-}
-
-static long instruction_event(void)
-{
-    PyObject *events = PyObject_GetAttrString(monitoring(), "events");
-    PyObject *event = events ? PyObject_GetAttrString(events, "INSTRUCTION") : NULL;
-    long number_of = event ? PyLong_AsLong(event) : 0;
-    Py_XDECREF(event);
-    Py_XDECREF(events);
-    return number_of;
-}
-
-static bool take_tool(PyObject *module)
-{
-    PyObject *callback = PyObject_GetAttrString(module, "_on_instruction"), *done = NULL;
-    for (int number_of = 4; callback && monitoring() && !done && number_of > 2; number_of--) {
-        done = PyObject_CallMethod(monitoring(), "use_tool_id", "is", number_of, "coopdl");
-        PyErr_Clear();
-        if (done)
-            tool = number_of;
-    }
-    Py_XDECREF(done);
-    done = done ? PyObject_CallMethod(monitoring(), "register_callback", "ilO", tool,
-                                      instruction_event(), callback)
-                : NULL;
-    Py_XDECREF(callback);
-    Py_XDECREF(done);
-    if (!done)
-        tool = NONE_FREE;
-    PyErr_Clear();
-    return done;
-}
-
-static bool watch(PyObject *code, long events)
-{
-    PyObject *done =
-        PyObject_CallMethod(monitoring(), "set_local_events", "iOl", tool, code, events);
-    Py_XDECREF(done);
-    PyErr_Clear();
-    return done;
-}
-
-bool coopdl_py_await_place(PyObject *module, struct thread *thread, PyThreadState *there)
-{
-    coopdl_py_forget_place(thread, there);
-    if (tool == NONE_FREE || (tool == NOT_ASKED && !take_tool(module)))
-        return false;
-    thread->awaited = code_of(there, &thread->executed);
-    if (thread->awaited && watch(thread->awaited, instruction_event()))
-        return true;
-    Py_CLEAR(thread->awaited);
-    return false;
-}
-
-static bool awaited_elsewhere(const PyObject *code)
-{
-    for (struct thread *t = coopdl_py_next(NULL); t; t = coopdl_py_next(t))
-        if (t->awaited == code)
-            return true;
-    return false;
-}
-
-void coopdl_py_forget_place(struct thread *thread, PyThreadState *Py_UNUSED(there))
-{
-    PyObject *code = thread->awaited;
-    if (!code)
-        return;
-    thread->awaited = NULL;
-    if (!awaited_elsewhere(code)) {
-        PyObject *type, *error, *traceback;
-        PyErr_Fetch(&type, &error, &traceback);
-        watch(code, 0);
-        PyErr_Restore(type, error, traceback);
-    }
-    Py_DECREF(code);
-}
-
-PyObject *coopdl_py_on_instruction(PyObject *Py_UNUSED(module), PyObject *const *arguments,
-                                   Py_ssize_t count)
-{
-    struct thread *thread = coopdl_py_self();
-    if (count == 2 && thread && thread->awaited == arguments[0] &&
-        step(thread, (PyCodeObject *)arguments[0], (int)PyLong_AsLong(arguments[1]) / 2) < 0)
-        return NULL;
-    Py_RETURN_NONE;
-}
-
-#endif
-
 #else
 
 bool coopdl_py_misplaced(PyThreadState *Py_UNUSED(there), bool Py_UNUSED(computing))
 {
     return false;
-}
-
-bool coopdl_py_await_place(PyObject *Py_UNUSED(module), struct thread *Py_UNUSED(thread),
-                           PyThreadState *Py_UNUSED(there))
-{
-    return false;
-}
-
-void coopdl_py_forget_place(struct thread *Py_UNUSED(thread), PyThreadState *Py_UNUSED(there))
-{
-}
-
-PyObject *coopdl_py_on_instruction(PyObject *Py_UNUSED(module),
-                                   PyObject *const *Py_UNUSED(arguments),
-                                   Py_ssize_t Py_UNUSED(count))
-{
-    Py_RETURN_NONE;
 }
 
 #endif

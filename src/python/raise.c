@@ -122,6 +122,7 @@ static bool at_work_there(struct module_state *state, const struct thread *threa
 void coopdl_py_raised(struct thread *thread, struct entry *owner)
 {
     thread->pending = NULL;
+    coopdl_py_ignore_errors(thread, PyThreadState_Get());
     atomic_store(&owner->raised, true);
     atomic_store(&thread->told, COOPDL_PEACE);
     if (owner != &coopdl_py_budget)
@@ -245,12 +246,15 @@ static const struct coopdl_hooks hooks = {.expired = on_expired, .kicked = on_ki
 static void raise_in(struct module_state *state, struct thread *thread, struct entry *owner)
 {
     PyThreadState *there = state_there(thread);
+    thread->insist = atomic_load(&owner->raised);
+    if (thread->kind == KIND_WORKER)
+        coopdl_py_watch_errors(atomic_load(&main_module), thread, there);
     if (coopdl_py_misplaced(there, false) &&
         coopdl_py_await_place(atomic_load(&main_module), thread, there))
         return;
-    PyObject *class = atomic_exchange(&owner->raised, true) ? state->insists : state->exceeded;
+    atomic_store(&owner->raised, true);
     thread->pending = owner;
-    PyThreadState_SetAsyncExc(thread->ident, class);
+    PyThreadState_SetAsyncExc(thread->ident, thread->insist ? state->insists : state->exceeded);
 }
 
 static void take_back(struct module_state *state, struct thread *thread)
@@ -264,6 +268,24 @@ static void take_back(struct module_state *state, struct thread *thread)
         return;
 #endif
     PyThreadState_SetAsyncExc(thread->ident, NULL);
+}
+
+int coopdl_py_error_seen(struct thread *thread, PyObject *error)
+{
+    struct module_state *state = atomic_load(&main_state);
+    if (!thread->watched || !PyExceptionInstance_Check(error) || !state ||
+        !PyErr_GivenExceptionMatches(error, PyExc_Exception) ||
+        PyErr_GivenExceptionMatches(error, PyExc_StopIteration) ||
+        PyErr_GivenExceptionMatches(error, PyExc_StopAsyncIteration) ||
+        PyErr_GivenExceptionMatches(error, state->exceeded))
+        return 0;
+    struct entry *owner = due_here(state);
+    if (!owner)
+        return 0;
+    take_back(state, thread);
+    coopdl_py_forget_place(thread, PyThreadState_Get());
+    raise_as(thread->insist ? state->insists : state->exceeded, owner, error);
+    return -1;
 }
 
 /* Code in C that looks for signals and throws their errors away (what makes the message of a
@@ -396,8 +418,8 @@ void coopdl_py_cancel(struct thread *thread)
     coopdl_py_lock();
     if (thread->pending && state)
         take_back(state, thread);
-    if (thread->awaited)
-        coopdl_py_forget_place(thread, PyThreadState_Get());
+    coopdl_py_forget_place(thread, PyThreadState_Get());
+    coopdl_py_ignore_errors(thread, PyThreadState_Get());
     thread->pending = NULL;
     atomic_store(&thread->wanted, false);
     atomic_store(&thread->told, COOPDL_PEACE);

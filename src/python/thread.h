@@ -48,6 +48,8 @@ struct thread {
     struct entry *pending; /* an asynchronous exception is on its way for this one */
     PyObject *awaited;     /* the code in which a place to raise is looked for (place.c) */
     int executed;          /* its instruction that was executed last */
+    bool watched;          /* its next error is replaced by what is due */
+    bool insist;           /* what is due is a DeadlineInsists */
     unsigned int insisted; /* how often it was told again */
     struct thread *_Atomic next;
 };
