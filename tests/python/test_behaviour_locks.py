@@ -9,6 +9,7 @@ import concurrent.futures
 import contextlib
 import multiprocessing
 import queue
+import sys
 import threading
 import time
 
@@ -187,7 +188,9 @@ def join_with(timeout):
     event = threading.Event()
     thread = threading.Thread(target=event.wait)
     thread.start()
-    yield from waiting(lambda: thread.join(timeout), event.set, timeout)
+    # From 3.13 on a join goes on with what is left of its time-out, as if it had none.
+    ends = timeout and (in_main_thread() or sys.version_info < (3, 13))
+    yield from waiting(lambda: thread.join(timeout), event.set, ends)
     thread.join()
     assert not thread.is_alive()
 
