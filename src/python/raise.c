@@ -217,6 +217,24 @@ static enum coopdl_verdict ask(struct thread *thread)
     return (enum coopdl_verdict)atomic_load(&thread->told);
 }
 
+/* A budget cannot be delivered: what it cuts it goes on cutting until the next visit, clean-up
+ * too.  So it mostly kicks, which is enough for Python, and only every fourth time cuts. */
+static enum coopdl_verdict gently(enum coopdl_verdict verdict)
+{
+    static unsigned int visits;
+    return verdict == COOPDL_CUT && ++visits % 4 ? COOPDL_KICK : verdict;
+}
+
+static enum coopdl_verdict verdict_on(struct thread *thread, const struct entry *owner)
+{
+    if (thread->kind == KIND_WORKER || atomic_load(&owner->raised))
+        return ask(thread);
+    PyErr_SetInterruptEx(atomic_load(&expiry_signal));
+    atomic_store(&due, true);
+    ask(thread);
+    return COOPDL_CUT;
+}
+
 /* The hook, on the library's thread. */
 static enum coopdl_verdict on_expired(pid_t tid, coopdl_scope *Py_UNUSED(scope))
 {
@@ -224,12 +242,8 @@ static enum coopdl_verdict on_expired(pid_t tid, coopdl_scope *Py_UNUSED(scope))
     struct entry *owner = thread ? coopdl_py_owner(thread, coopdl_now()) : NULL;
     if (!owner || thread->kind == KIND_FOREIGN)
         return COOPDL_CUT;
-    if (thread->kind == KIND_WORKER || atomic_load(&owner->raised))
-        return ask(thread);
-    PyErr_SetInterruptEx(atomic_load(&expiry_signal));
-    atomic_store(&due, true);
-    ask(thread);
-    return COOPDL_CUT;
+    enum coopdl_verdict verdict = verdict_on(thread, owner);
+    return owner == &coopdl_py_budget ? gently(verdict) : verdict;
 }
 
 /* In the kicked thread's signal handler.  Before 3.13 only the main thread itself can have a
