@@ -147,10 +147,10 @@ class Command(Scratch):
     def test_the_script_finds_what_python_gives_it(self):
         script = self.write('app.py', 'import sys', 'print(sys.argv, sys.path[0], __name__, __file__)',
                             'print(sys.modules["__main__"].__dict__ is globals())')
-        for name in script, 'app.py':
+        for name, cwd in (script, os.sep), ('app.py', self.directory):
             with self.subTest(name):
-                alone = run(sys.executable, name, '--check', '-x', cwd=self.directory)
-                under = self.coopdl('60', name, '--check', '-x')
+                alone = run(sys.executable, name, '--check', '-x', cwd=cwd)
+                under = self.coopdl('60', name, '--check', '-x', cwd=cwd)
                 self.assertIn(self.directory, alone.stdout)
                 self.ended(under, 0, alone.stdout)
 

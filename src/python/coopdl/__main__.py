@@ -97,7 +97,6 @@ def limited(duration: str) -> dict[str, str]:
         # An absolute time, so that the clock does not start anew.
         deadline = min(library.coopdl_deadline(), library.coopdl_after(nanoseconds))
         environment['COOPDL_DEADLINE'] = str(deadline)
-        environment.pop('COOPDL_BUDGET', None)
         environment['LD_PRELOAD'] = with_preload(os.environ.get('LD_PRELOAD', ''), _library.path())
     return environment
 
