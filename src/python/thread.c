@@ -3,8 +3,7 @@
  * thread.c -- the records of threads, and the lists of entries in them.
  *
  * A record is claimed by the first scope of a thread and given back when the
- * thread ends.  In a forked child only the forking thread's is left, and that
- * thread is the main one.
+ * thread ends.  In a forked child only the forking thread's is left.
  */
 #include "thread.h"
 
@@ -45,8 +44,12 @@ static void in_child(void)
     if (!self)
         return;
     atomic_store(&self->tid, current_tid());
+#if PY_VERSION_HEX < 0x030D0000
+    /* From 3.13 on signals would still be noticed in the thread that is gone: there it goes on as a
+     * worker. */
     if (self->kind == KIND_WORKER)
         self->kind = KIND_MAIN;
+#endif
 }
 
 static void prepare(void)
