@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* clock.c -- Python's seconds and the library's nanoseconds. */
+#include "clock.h"
+
+#include <math.h>
+
+/* The library keeps times in multiples of 8 ns: what it gives back for `never` is this or more. */
+static const int64_t never = COOPDL_NEVER & ~(int64_t)7;
+
+/* Rounded up: nothing ends early. */
+static int64_t nanoseconds(double seconds)
+{
+    double ns = ceil(seconds * 1e9);
+    return ns >= 9.2e18 ? COOPDL_NEVER : (int64_t)ns;
+}
+
+/* A number that is one; -1 and an exception if not. */
+static int read_number(PyObject *number, double *value)
+{
+    *value = PyFloat_AsDouble(number);
+    if (unlikely(*value == -1.0 && PyErr_Occurred())) {
+        if (PyErr_ExceptionMatches(PyExc_TypeError))
+            PyErr_Format(PyExc_TypeError, "a number of seconds or None is expected, not %s",
+                         Py_TYPE(number)->tp_name);
+        return -1;
+    }
+    if (unlikely(isnan(*value))) {
+        PyErr_SetString(PyExc_ValueError, "a number of seconds is expected, not nan");
+        return -1;
+    }
+    return 0;
+}
+
+int64_t coopdl_py_read_duration(PyObject *seconds)
+{
+    double value;
+    if (seconds == Py_None)
+        return COOPDL_NEVER;
+    if (unlikely(read_number(seconds, &value) < 0))
+        return -1;
+    if (unlikely(value < 0)) {
+        PyErr_Format(PyExc_ValueError, "a timeout is not negative: %R", seconds);
+        return -1;
+    }
+    return nanoseconds(value);
+}
+
+int64_t coopdl_py_read_deadline(PyObject *when)
+{
+    double value;
+    if (when == Py_None)
+        return COOPDL_NEVER;
+    if (unlikely(read_number(when, &value) < 0))
+        return -1;
+    return value < 0 ? 0 : nanoseconds(value);
+}
+
+PyObject *coopdl_py_time(int64_t ns)
+{
+    if (ns >= never)
+        Py_RETURN_NONE;
+    return PyFloat_FromDouble((double)ns / 1e9);
+}

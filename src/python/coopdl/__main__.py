@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command: python -m coopdl DURATION SCRIPT [ARG]..., and python -m coopdl --check.
+
+It becomes another Python (exec, so the process keeps its id and its terminal), with the
+library preloaded and the deadline in the environment, which runs the script.
+
+What must hold: whatever is wrong with the arguments is one line on stderr and exit status
+125, with nothing started; an earlier deadline from outside goes on to rule; the interpreter's
+own options are handed on.
+"""
+import argparse
+import os
+import re
+import sys
+from typing import NoReturn
+
+from coopdl import _check, _library
+
+FAILED, NOT_RUN, NOT_FOUND = 125, 126, 127  # as timeout(1) has them
+
+USAGE = 'python -m coopdl [--check | --version] DURATION SCRIPT [ARG]...'
+
+DESCRIPTION = """\
+Run SCRIPT, and have it end within DURATION: what waits or computes in its main
+thread then raises coopdl.DeadlineExceeded, blocking calls in other threads fail,
+and a script that goes on regardless is sent SIGTERM after the grace
+(COOPDL_GRACE, 5s).
+"""
+
+EPILOG = """\
+DURATION is a number of seconds (5, 2.5) or numbers with units d h m s ms us ns
+(250ms, 1m30s).  0 means no limit.  An earlier deadline from outside
+(COOPDL_DEADLINE, COOPDL_BUDGET) rules.
+
+Exit status:
+  124  if the deadline's exception ended SCRIPT
+  125  if something is wrong with the arguments, or with the library
+  126  if SCRIPT cannot be read
+  127  if SCRIPT cannot be found
+  that of SCRIPT otherwise
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        fail(f'{message}; usage is {USAGE}')
+
+
+def fail(message: object, status: int = FAILED) -> NoReturn:
+    print('coopdl:', message, file=sys.stderr)
+    sys.exit(status)
+
+
+class Check(argparse.Action):
+    def __call__(self, *_: object) -> NoReturn:
+        print(_check.report(), end='')
+        sys.exit(0)
+
+
+class Version(argparse.Action):
+    def __call__(self, *_: object) -> NoReturn:
+        print('coopdl', _library.version(_library.load()))
+        sys.exit(0)
+
+
+def parser() -> Parser:
+    parser = Parser(usage=USAGE, description=DESCRIPTION, epilog=EPILOG,
+                    allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--check', nargs=0, action=Check,
+                        help='say what is in place here, and exit')
+    parser.add_argument('--version', nargs=0, action=Version,
+                        help="print the library's version and exit")
+    parser.add_argument('DURATION', help=argparse.SUPPRESS)
+    parser.add_argument('SCRIPT', help=argparse.SUPPRESS)
+    # All that follows SCRIPT is SCRIPT's, and there may be nothing.
+    parser.add_argument('ARG', nargs=argparse.REMAINDER, help=argparse.SUPPRESS).required = False
+    return parser
+
+
+def with_preload(others: str, library: str) -> str:
+    """LD_PRELOAD with the library in it: what is there already stays, behind ours."""
+    if re.search('[ :]', library):
+        fail(f"cannot preload '{library}': LD_PRELOAD takes no path with a blank or a colon")
+    listed = re.split('[ :]+', others)
+    return others if library in listed else ':'.join(filter(None, [library, others]))
+
+
+def limited(duration: str) -> dict[str, str]:
+    """The environment in which the deadline holds."""
+    library = _library.load()
+    try:
+        nanoseconds = _library.nanoseconds(library, duration)
+    except ValueError as error:
+        fail(error)
+    environment = dict(os.environ)
+    if nanoseconds > 0:
+        # An absolute time, so that the clock does not start anew.
+        deadline = min(library.coopdl_deadline(), library.coopdl_after(nanoseconds))
+        environment['COOPDL_DEADLINE'] = str(deadline)
+        environment['LD_PRELOAD'] = with_preload(os.environ.get('LD_PRELOAD', ''), _library.path())
+    return environment
+
+
+def interpreter() -> list[str]:
+    """The options that this Python was started with, up to `-m coopdl`, and ours in its place."""
+    options = sys.orig_argv[1:len(sys.orig_argv) - len(sys.argv) + 1]
+    options[-1] = options[-1].removesuffix('.__main__') + '._script'
+    return [sys.executable, *options]
+
+
+def main() -> None:
+    given = parser().parse_args()
+    environment = limited(given.DURATION)
+    if not os.path.exists(given.SCRIPT):
+        fail(f"cannot find '{given.SCRIPT}'", NOT_FOUND)
+    if os.path.isdir(given.SCRIPT) or not os.access(given.SCRIPT, os.R_OK):
+        fail(f"cannot read '{given.SCRIPT}'", NOT_RUN)
+    os.execve(sys.executable, [*interpreter(), given.SCRIPT, *given.ARG], environment)
+
+
+if __name__ == '__main__':
+    main()

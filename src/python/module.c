@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * module.c -- coopdl._coopdl: the functions, and the module itself.
+ *
+ * One state for each interpreter; what concerns threads and the process is in C
+ * (thread.c, raise.c), and only the main interpreter's threads are raised in.
+ */
+#include "raise.h"
+
+#include "clock.h"
+#include "place.h"
+
+PyDoc_STRVAR(module_doc, "Deadlines for code that has none: see the package.");
+PyDoc_STRVAR(remaining_doc, "remaining($module, /)\n--\n\n"
+                            "The seconds that are left to the calling thread, 0.0 once its\n"
+                            "deadline has passed; None if it has none.");
+PyDoc_STRVAR(deadline_doc, "deadline($module, /)\n--\n\n"
+                           "The deadline that rules the calling thread, on the clock of\n"
+                           "time.monotonic(); None if it has none.");
+PyDoc_STRVAR(check_doc, "check($module, /)\n--\n\n"
+                        "Raises DeadlineExceeded if the calling thread's deadline has passed.");
+PyDoc_STRVAR(preloaded_doc, "preloaded($module, /)\n--\n\n"
+                            "Whether the calls that libraries make are cut too, as they are when\n"
+                            "the library is preloaded.");
+PyDoc_STRVAR(budget_doc, "_install_budget($module, /)\n--\n\n"
+                         "Has the budget of the process, if there is one, raised in the main\n"
+                         "thread.");
+PyDoc_STRVAR(on_signal_doc, "What Python calls in the main thread when a deadline has passed.");
+PyDoc_STRVAR(on_instruction_doc, "What sys.monitoring calls where a place to raise is looked for.");
+PyDoc_STRVAR(on_raise_doc, "What sys.monitoring calls where an error is to be replaced.");
+PyDoc_STRVAR(stop_doc, "For atexit.");
+PyDoc_STRVAR(after_fork_doc, "For os.register_at_fork.");
+
+static PyObject *remaining(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    return coopdl_py_time(coopdl_remaining());
+}
+
+static PyObject *deadline(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    return coopdl_py_time(coopdl_deadline());
+}
+
+static PyObject *check(PyObject *module, PyObject *Py_UNUSED(unused))
+{
+    int64_t now = coopdl_now();
+    struct thread *thread = coopdl_py_self();
+    struct entry *owner = thread ? coopdl_py_owner(thread, now) : NULL;
+    if (!owner && coopdl_deadline() > now)
+        Py_RETURN_NONE;
+    coopdl_py_raise(PyModule_GetState(module), owner, NULL);
+    return NULL;
+}
+
+static PyObject *preloaded(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    return PyBool_FromLong(coopdl_preloaded());
+}
+
+static PyObject *install_budget(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    struct thread *thread = coopdl_py_thread();
+    if (!thread)
+        return NULL;
+    int64_t budget = coopdl_deadline();
+    /* Inside a scope of ours this would be that scope's deadline. */
+    if (thread->kind != KIND_MAIN || atomic_load(&thread->top) ||
+        budget >= (COOPDL_NEVER & ~(int64_t)7))
+        Py_RETURN_NONE;
+    if (coopdl_py_prepare(thread) < 0)
+        return NULL;
+    atomic_store(&coopdl_py_budget.deadline, budget);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"remaining", remaining, METH_NOARGS, remaining_doc},
+    {"deadline", deadline, METH_NOARGS, deadline_doc},
+    {"check", check, METH_NOARGS, check_doc},
+    {"preloaded", preloaded, METH_NOARGS, preloaded_doc},
+    {"_install_budget", install_budget, METH_NOARGS, budget_doc},
+    {"_on_signal", coopdl_py_on_signal, METH_VARARGS, on_signal_doc},
+    {"_on_instruction", (PyCFunction)(void (*)(void))coopdl_py_on_instruction, METH_FASTCALL,
+     on_instruction_doc},
+    {"_on_raise", (PyCFunction)(void (*)(void))coopdl_py_on_raise, METH_FASTCALL, on_raise_doc},
+    {"_stop", coopdl_py_stop, METH_NOARGS, stop_doc},
+    {"_after_fork", coopdl_py_after_fork, METH_NOARGS, after_fork_doc},
+    {0}};
+
+static int execute(PyObject *module)
+{
+    struct module_state *state = PyModule_GetState(module);
+    if (coopdl_py_add_errors(module, state) < 0 || coopdl_py_add_contexts(module, state) < 0 ||
+        coopdl_py_add_limited(module, state) < 0)
+        return -1;
+    return coopdl_py_start(module, state);
+}
+
+static int traverse(PyObject *module, visitproc visit, void *arg)
+{
+    struct module_state *state = PyModule_GetState(module);
+    Py_VISIT(state->timeout);
+    Py_VISIT(state->timeout_at);
+    Py_VISIT(state->shield);
+    Py_VISIT(state->limited);
+    Py_VISIT(state->exceeded);
+    Py_VISIT(state->insists);
+    return 0;
+}
+
+static int clear(PyObject *module)
+{
+    struct module_state *state = PyModule_GetState(module);
+    Py_CLEAR(state->timeout);
+    Py_CLEAR(state->timeout_at);
+    Py_CLEAR(state->shield);
+    Py_CLEAR(state->limited);
+    Py_CLEAR(state->exceeded);
+    Py_CLEAR(state->insists);
+    return 0;
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, (void *)execute},
+#ifdef Py_mod_multiple_interpreters
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
+#ifdef Py_mod_gil
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, NULL}};
+
+static struct PyModuleDef definition = {.m_base = PyModuleDef_HEAD_INIT,
+                                        .m_name = "coopdl._coopdl",
+                                        .m_doc = module_doc,
+                                        .m_size = sizeof(struct module_state),
+                                        .m_methods = methods,
+                                        .m_slots = slots,
+                                        .m_traverse = traverse,
+                                        .m_clear = clear};
+
+PyMODINIT_FUNC PyInit__coopdl(void);
+
+PyMODINIT_FUNC PyInit__coopdl(void)
+{
+    return PyModuleDef_Init(&definition);
+}

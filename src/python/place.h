@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* place.h -- raising where the handlers of the code that is interrupted apply. */
+#ifndef COOPDL_PYTHON_PLACE_H
+#define COOPDL_PYTHON_PLACE_H
+
+#include "thread.h"
+
+/* Whether the interpreter would look in the wrong place for handlers if it raised in that thread
+ * now, or at the next place where it may. */
+bool coopdl_py_misplaced(PyThreadState *there, bool computing);
+
+/* Has coopdl_py_place_reached called in that thread as soon as its code is at a place that will
+ * do.  False, without an exception, if that cannot be had. */
+bool coopdl_py_await_place(PyObject *module, struct thread *thread, PyThreadState *there);
+
+/* Has the next error of that thread replaced by what is due: a call that was cut fails before the
+ * interpreter looks at its interrupts, and what is due would come in the middle of the `finally`
+ * or `except` that this error leads to. */
+void coopdl_py_watch_errors(PyObject *module, struct thread *thread, PyThreadState *there);
+void coopdl_py_ignore_errors(struct thread *thread, PyThreadState *there);
+
+/* raise.c: raises what is due in place of that error; -1 if so. */
+int coopdl_py_error_seen(struct thread *thread, PyObject *error);
+
+/* Takes coopdl_py_await_place back. */
+void coopdl_py_forget_place(struct thread *thread, PyThreadState *there);
+
+/* raise.c: raises what is due in the calling thread; -1 with an exception set, 0 if nothing is. */
+int coopdl_py_place_reached(void);
+
+/* What sys.monitoring calls. */
+PyObject *coopdl_py_on_instruction(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
+PyObject *coopdl_py_on_raise(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
+
+/* For trace.c and monitor.c: the thread is about to execute an instruction of that code; -1 with an
+ * exception set if it is to go no further. */
+int coopdl_py_step(struct thread *thread, PyCodeObject *code, int now);
+
+/* The code that a thread is in, a new reference, and its instruction there; or null. */
+PyObject *coopdl_py_code_of(PyThreadState *there, int *executed);
+
+#endif

@@ -1,0 +1,523 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * raise.c -- how an expiry becomes an exception in the thread that it is for.
+ *
+ * The main thread is told by a signal of Python's, which every place in CPython
+ * that waits or computes for long looks for; a C function is its handler and
+ * raises.  Only Python's side of the signal is used: what the kernel does with
+ * that signal stays as it was.  Any other thread gets an asynchronous exception,
+ * for which the interpreter's lock is needed.
+ *
+ * The library's thread, which runs the hook, never waits for that lock: a
+ * thread that holds it for long (a regular expression) may itself be what the
+ * next deadline is to end.  A thread of ours, the raiser, does the waiting; the
+ * hook wakes it and answers with what the raiser found the last time.  So a
+ * scope may be left with the lock held.
+ *
+ * What must hold:
+ * - Nothing is raised for an entry that was left: the main thread's handler and
+ *   the raiser look at the list first, the one in the thread itself, the other
+ *   under the lock that the thread needs to leave; and who leaves takes back
+ *   what is on its way.
+ * - A thread is cut only when its exception has been set, and no more once it
+ *   is at work: being handled, or the context of what is.
+ * - An exception that was swallowed is raised again, now as DeadlineInsists.
+ */
+#include "raise.h"
+
+#include "place.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t asking = PTHREAD_COND_INITIALIZER;
+static pthread_t raiser;
+static bool running, asked, stopping;
+
+static _Atomic bool hooked;
+static _Atomic bool due;          /* the main thread is to be told in its next kick */
+static _Atomic int expiry_signal; /* 0: the main thread cannot be told yet */
+
+/* The main interpreter's, while it lives. */
+static struct module_state *_Atomic main_state;
+static PyObject *_Atomic main_module;
+
+#ifdef Py_GIL_DISABLED
+static pthread_mutex_t apart = PTHREAD_MUTEX_INITIALIZER;
+
+void coopdl_py_lock(void)
+{
+    pthread_mutex_lock(&apart);
+}
+
+void coopdl_py_unlock(void)
+{
+    pthread_mutex_unlock(&apart);
+}
+#endif
+
+PyObject *coopdl_py_scope(const struct entry *owner)
+{
+    return owner && owner->owner ? owner->owner : Py_None;
+}
+
+/* Whether this exception or what it was raised in is one of ours for that entry. */
+static bool stems_from(struct module_state *state, PyObject *exception, const struct entry *owner)
+{
+    /* A chain may be a ring. */
+    for (int links = 0; exception && links < 1000; links++) {
+        if (!PyExceptionInstance_Check(exception))
+            return false;
+        PyBaseExceptionObject *base = (PyBaseExceptionObject *)exception;
+        if ((PyObject_TypeCheck(exception, (PyTypeObject *)state->exceeded) ||
+             PyObject_TypeCheck(exception, (PyTypeObject *)state->insists)) &&
+            base->dict && PyDict_GetItemString(base->dict, "scope") == coopdl_py_scope(owner))
+            return true;
+        exception = base->context;
+    }
+    return false;
+}
+
+/* Whether an exception for that entry is being handled in that thread. */
+static bool at_work(struct module_state *state, PyThreadState *thread, const struct entry *owner)
+{
+    for (_PyErr_StackItem *item = thread->exc_info; item; item = item->previous_item)
+        if (item->exc_value && stems_from(state, item->exc_value, owner))
+            return true;
+    return false;
+}
+
+/* The interpreter's own record of a thread; null if that is gone. */
+static PyThreadState *state_there(const struct thread *thread)
+{
+    PyThreadState *there = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
+    while (there && there->thread_id != thread->ident)
+        there = PyThreadState_Next(there);
+    return there;
+}
+
+/* The same for another thread. */
+static bool at_work_there(struct module_state *state, const struct thread *thread,
+                          const struct entry *owner)
+{
+#ifdef Py_GIL_DISABLED
+    PyObject *function = PySys_GetObject("_current_exceptions");
+    PyObject *all = function ? PyObject_CallNoArgs(function) : NULL;
+    PyObject *ident = PyLong_FromUnsignedLong(thread->ident);
+    PyObject *exception = all && ident ? PyDict_GetItem(all, ident) : NULL;
+    bool found = exception && stems_from(state, exception, owner);
+    Py_XDECREF(ident);
+    Py_XDECREF(all);
+    PyErr_Clear();
+    return found;
+#else
+    PyThreadState *there = state_there(thread);
+    return there && at_work(state, there, owner);
+#endif
+}
+
+void coopdl_py_raised(struct thread *thread, struct entry *owner)
+{
+    thread->pending = NULL;
+    coopdl_py_ignore_errors(thread, PyThreadState_Get());
+    atomic_store(&owner->raised, true);
+    atomic_store(&thread->told, COOPDL_PEACE);
+    if (owner != &coopdl_py_budget)
+        coopdl_deliver(&owner->scope);
+}
+
+static void raise_as(PyObject *class, struct entry *owner, PyObject *cause)
+{
+    struct thread *thread = coopdl_py_self();
+    PyObject *exception = PyObject_CallFunction(class, "s", "deadline exceeded");
+    if (!exception)
+        return;
+    if (PyObject_SetAttrString(exception, "scope", coopdl_py_scope(owner)) == 0) {
+        if (cause)
+            PyException_SetCause(exception, Py_NewRef(cause));
+        if (owner && thread)
+            coopdl_py_raised(thread, owner);
+        PyErr_SetObject(class, exception);
+    }
+    Py_DECREF(exception);
+}
+
+void coopdl_py_raise(struct module_state *state, struct entry *owner, PyObject *cause)
+{
+    raise_as(state->exceeded, owner, cause);
+}
+
+#ifdef Py_GIL_DISABLED
+/* Nobody can tell here whether the thread has taken it: it is set again, which does no harm. */
+static bool under_way(const struct thread *Py_UNUSED(thread))
+{
+    return false;
+}
+#else
+static PyObject **slot_of(const struct thread *thread)
+{
+    PyThreadState *there = state_there(thread);
+    return there ? &there->async_exc : NULL;
+}
+
+static bool under_way(const struct thread *thread)
+{
+    PyObject **slot = slot_of(thread);
+    return thread->pending && slot && *slot;
+}
+#endif
+
+/* What is due in the calling thread: the entry, or null. */
+static struct entry *due_here(struct module_state *state)
+{
+    struct thread *thread = coopdl_py_self();
+    struct entry *owner = thread && state ? coopdl_py_owner(thread, coopdl_now()) : NULL;
+    return owner && !at_work(state, PyThreadState_Get(), owner) ? owner : NULL;
+}
+
+static void raise_due(struct module_state *state, struct entry *owner)
+{
+    raise_as(atomic_load(&owner->raised) ? state->insists : state->exceeded, owner, NULL);
+}
+
+PyObject *coopdl_py_on_signal(PyObject *module, PyObject *Py_UNUSED(arguments))
+{
+    struct module_state *state = PyModule_GetState(module);
+    struct thread *thread = coopdl_py_self();
+    struct entry *owner = due_here(state);
+    PyThreadState *here = PyThreadState_Get();
+    if (!owner || under_way(thread) ||
+        (coopdl_py_misplaced(here, true) && coopdl_py_await_place(module, thread, here)))
+        Py_RETURN_NONE;
+    raise_due(state, owner);
+    return NULL;
+}
+
+int coopdl_py_place_reached(void)
+{
+    struct module_state *state = atomic_load(&main_state);
+    struct entry *owner = due_here(state);
+    if (!owner)
+        return 0;
+    raise_due(state, owner);
+    return -1;
+}
+
+/* For a thread of which the raiser is to make something: what it made of it the last time. */
+static enum coopdl_verdict ask(struct thread *thread)
+{
+    atomic_store(&thread->wanted, true);
+    pthread_mutex_lock(&mutex);
+    asked = true;
+    pthread_cond_signal(&asking);
+    pthread_mutex_unlock(&mutex);
+    return (enum coopdl_verdict)atomic_load(&thread->told);
+}
+
+/* A budget cannot be delivered: what it cuts it goes on cutting until the next visit, clean-up
+ * too.  So it mostly kicks, which is enough for Python, and only every fourth time cuts. */
+static enum coopdl_verdict gently(enum coopdl_verdict verdict)
+{
+    static unsigned int visits;
+    return verdict == COOPDL_CUT && ++visits % 4 ? COOPDL_KICK : verdict;
+}
+
+static enum coopdl_verdict verdict_on(struct thread *thread, const struct entry *owner)
+{
+    if (thread->kind == KIND_WORKER || atomic_load(&owner->raised))
+        return ask(thread);
+    PyErr_SetInterruptEx(atomic_load(&expiry_signal));
+    atomic_store(&due, true);
+    ask(thread);
+    return COOPDL_CUT;
+}
+
+/* The hook, on the library's thread. */
+static enum coopdl_verdict on_expired(pid_t tid, coopdl_scope *Py_UNUSED(scope))
+{
+    struct thread *thread = coopdl_py_find(tid);
+    struct entry *owner = thread ? coopdl_py_owner(thread, coopdl_now()) : NULL;
+    if (!owner || thread->kind == KIND_FOREIGN)
+        return COOPDL_CUT;
+    enum coopdl_verdict verdict = verdict_on(thread, owner);
+    return owner == &coopdl_py_budget ? gently(verdict) : verdict;
+}
+
+/* In the kicked thread's signal handler.  Before 3.13 only the main thread itself can have a
+ * signal of Python's noticed by code that computes; or else it is when the raiser has taken the
+ * interpreter's lock from it. */
+static void on_kicked(void)
+{
+    if (atomic_load(&due) && syscall(SYS_gettid) == getpid() && atomic_exchange(&due, false))
+        PyErr_SetInterruptEx(atomic_load(&expiry_signal));
+}
+
+static const struct coopdl_hooks hooks = {.expired = on_expired, .kicked = on_kicked};
+
+static void raise_in(struct module_state *state, struct thread *thread, struct entry *owner)
+{
+    PyThreadState *there = state_there(thread);
+    thread->insist = atomic_load(&owner->raised);
+    if (thread->kind == KIND_WORKER)
+        coopdl_py_watch_errors(atomic_load(&main_module), thread, there);
+    if (coopdl_py_misplaced(there, false) &&
+        coopdl_py_await_place(atomic_load(&main_module), thread, there))
+        return;
+    atomic_store(&owner->raised, true);
+    thread->pending = owner;
+    PyThreadState_SetAsyncExc(thread->ident, thread->insist ? state->insists : state->exceeded);
+}
+
+static void take_back(struct module_state *state, struct thread *thread)
+{
+    thread->pending = NULL;
+#ifdef Py_GIL_DISABLED
+    (void)state;
+#else
+    PyObject **slot = slot_of(thread); /* it may hold somebody else's by now */
+    if (slot && *slot != state->exceeded && *slot != state->insists)
+        return;
+#endif
+    PyThreadState_SetAsyncExc(thread->ident, NULL);
+}
+
+int coopdl_py_error_seen(struct thread *thread, PyObject *error)
+{
+    struct module_state *state = atomic_load(&main_state);
+    if (!thread->watched || !PyExceptionInstance_Check(error) || !state ||
+        !PyErr_GivenExceptionMatches(error, PyExc_Exception) ||
+        PyErr_GivenExceptionMatches(error, PyExc_StopIteration) ||
+        PyErr_GivenExceptionMatches(error, PyExc_StopAsyncIteration) ||
+        PyErr_GivenExceptionMatches(error, state->exceeded))
+        return 0;
+    struct entry *owner = due_here(state);
+    if (!owner)
+        return 0;
+    take_back(state, thread);
+    coopdl_py_forget_place(thread, PyThreadState_Get());
+    raise_as(thread->insist ? state->insists : state->exceeded, owner, error);
+    return -1;
+}
+
+/* Code in C that looks for signals and throws their errors away (what makes the message of a
+ * ValueError does) can come first every time.  So each second time the main thread too is told by
+ * an asynchronous exception. */
+static bool by_exception(struct thread *thread, const struct entry *owner)
+{
+    return atomic_load(&owner->raised) && thread->insisted++ % 2;
+}
+
+/* What is to be done about a thread, with the interpreter's lock: the verdict for the next visit.
+ */
+static enum coopdl_verdict look_at(struct module_state *state, struct thread *thread)
+{
+    struct entry *owner = coopdl_py_owner(thread, coopdl_now());
+    coopdl_py_forget_place(thread, state_there(thread));
+    if (!owner || at_work_there(state, thread, owner))
+        return COOPDL_PEACE;
+    if (thread->kind == KIND_MAIN && !by_exception(thread, owner)) {
+        if (thread->pending)
+            take_back(state, thread);
+        PyErr_SetInterruptEx(atomic_load(&expiry_signal));
+    } else if (!under_way(thread)) {
+        raise_in(state, thread, owner);
+    }
+    return COOPDL_CUT;
+}
+
+static void look_around(void)
+{
+    PyGILState_STATE before = PyGILState_Ensure();
+    struct module_state *state = atomic_load(&main_state);
+    coopdl_py_lock();
+    for (struct thread *t = coopdl_py_next(NULL); state && t; t = coopdl_py_next(t))
+        if (atomic_exchange(&t->wanted, false) && t->kind != KIND_FOREIGN)
+            atomic_store(&t->told, look_at(state, t));
+    coopdl_py_unlock();
+    PyGILState_Release(before);
+}
+
+static void *raise_for_others(void *unused)
+{
+    pthread_mutex_lock(&mutex);
+    while (!stopping) {
+        if (!asked) {
+            pthread_cond_wait(&asking, &mutex);
+            continue;
+        }
+        asked = false;
+        pthread_mutex_unlock(&mutex);
+        look_around();
+        pthread_mutex_lock(&mutex);
+    }
+    pthread_mutex_unlock(&mutex);
+    return unused;
+}
+
+static int start_raiser(void)
+{
+    sigset_t all, mask;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &mask);
+    int error = pthread_create(&raiser, NULL, raise_for_others, NULL);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    running = !error;
+    return error;
+}
+
+/* A realtime signal that nobody uses. */
+static int free_signal(struct sigaction *before)
+{
+    for (int number = SIGRTMAX - 6; number > SIGRTMIN; number--)
+        if (sigaction(number, NULL, before) == 0 && !(before->sa_flags & SA_SIGINFO) &&
+            before->sa_handler == SIG_DFL)
+            return number;
+    PyErr_SetString(PyExc_RuntimeError, "coopdl: every realtime signal is in use");
+    return 0;
+}
+
+static int install_signal(void)
+{
+    struct sigaction before;
+    int number = free_signal(&before);
+    if (!number)
+        return -1;
+    PyObject *module = PyImport_ImportModule("signal");
+    PyObject *handler = PyObject_GetAttrString(atomic_load(&main_module), "_on_signal");
+    PyObject *old =
+        module && handler ? PyObject_CallMethod(module, "signal", "iO", number, handler) : NULL;
+    Py_XDECREF(handler);
+    Py_XDECREF(module);
+    if (!old)
+        return -1;
+    Py_DECREF(old);
+    sigaction(number, &before, NULL);
+    atomic_store(&expiry_signal, number);
+    return 0;
+}
+
+static int install_hooks(void)
+{
+    pthread_mutex_lock(&mutex);
+    int error = running ? 0 : start_raiser();
+    pthread_mutex_unlock(&mutex);
+    if (!error && coopdl_set_hooks(&hooks) < 0)
+        error = errno;
+    if (error) {
+        errno = error;
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    atomic_store(&hooked, true);
+    return 0;
+}
+
+int coopdl_py_prepare(struct thread *thread)
+{
+    if (unlikely(!atomic_load_explicit(&hooked, memory_order_relaxed)) && !stopping &&
+        atomic_load(&main_module) && install_hooks() < 0)
+        return -1;
+    if (unlikely(thread->kind == KIND_MAIN &&
+                 !atomic_load_explicit(&expiry_signal, memory_order_relaxed)))
+        return install_signal();
+    return 0;
+}
+
+void coopdl_py_cancel(struct thread *thread)
+{
+    struct module_state *state = atomic_load(&main_state);
+    coopdl_py_lock();
+    if (thread->pending && state)
+        take_back(state, thread);
+    coopdl_py_forget_place(thread, PyThreadState_Get());
+    coopdl_py_ignore_errors(thread, PyThreadState_Get());
+    thread->pending = NULL;
+    atomic_store(&thread->wanted, false);
+    atomic_store(&thread->told, COOPDL_PEACE);
+    coopdl_py_unlock();
+}
+
+/* The interpreter ends: from here on expiries cut, as they do without a hook. */
+PyObject *coopdl_py_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    atomic_store(&hooked, false);
+    Py_BEGIN_ALLOW_THREADS pthread_mutex_lock(&mutex);
+    bool join = running;
+    stopping = true;
+    running = false;
+    pthread_cond_signal(&asking);
+    pthread_mutex_unlock(&mutex);
+    coopdl_set_hooks(NULL);
+    if (join)
+        pthread_join(raiser, NULL);
+    Py_END_ALLOW_THREADS atomic_store(&main_state, NULL);
+    atomic_store(&main_module, NULL);
+    Py_RETURN_NONE;
+}
+
+/* A child that was forked inside a scope, or under a budget, goes on with it. */
+PyObject *coopdl_py_after_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    struct thread *thread = coopdl_py_self();
+    if (thread &&
+        (atomic_load(&thread->top) || atomic_load(&coopdl_py_budget.deadline) != COOPDL_NEVER)) {
+        thread->ident = PyThread_get_thread_ident();
+        if (coopdl_py_prepare(thread) < 0)
+            return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static void in_child(void)
+{
+    mutex = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    asking = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
+#ifdef Py_GIL_DISABLED
+    apart = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+#endif
+    running = asked = false;
+    atomic_store(&hooked, false);
+}
+
+static int call_with(const char *module, const char *function, const char *keyword,
+                     PyObject *callback)
+{
+    PyObject *from = PyImport_ImportModule(module), *result = NULL;
+    PyObject *target = from ? PyObject_GetAttrString(from, function) : NULL;
+    PyObject *positional = keyword ? PyTuple_New(0) : PyTuple_Pack(1, callback);
+    PyObject *named = keyword ? Py_BuildValue("{sO}", keyword, callback) : NULL;
+    if (target && positional && (named || !keyword))
+        result = PyObject_Call(target, positional, named);
+    Py_XDECREF(named);
+    Py_XDECREF(positional);
+    Py_XDECREF(target);
+    Py_XDECREF(from);
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
+
+int coopdl_py_start(PyObject *module, struct module_state *state)
+{
+    static bool forks;
+    if (PyInterpreterState_Get() != PyInterpreterState_Main())
+        return 0;
+    PyObject *stop = PyObject_GetAttrString(module, "_stop");
+    PyObject *after = PyObject_GetAttrString(module, "_after_fork");
+    int result = stop && after ? call_with("atexit", "register", NULL, stop) : -1;
+    if (result == 0)
+        result = call_with("os", "register_at_fork", "after_in_child", after);
+    Py_XDECREF(after);
+    Py_XDECREF(stop);
+    if (result < 0)
+        return -1;
+    if (!forks)
+        pthread_atfork(NULL, NULL, in_child);
+    forks = true;
+    stopping = false;
+    atomic_store(&main_state, state);
+    atomic_store(&main_module, module);
+    return 0;
+}

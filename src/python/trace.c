@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * trace.c -- seeing a thread's instructions and errors, up to 3.11: by a trace
+ * function in C, for the moment between an expiry and its exception.
+ *
+ * Where a debugger traces the thread it keeps it, and exceptions come where the
+ * interpreter puts them.  Both wishes share one function: it goes when the last
+ * is taken back.
+ */
+#include "place.h"
+
+#if PY_VERSION_HEX < 0x030C0000 && !defined(Py_GIL_DISABLED)
+
+#include <frameobject.h>
+
+/* Before 3.11 every place will do. */
+static int on_instruction(struct thread *thread, PyFrameObject *frame)
+{
+#if PY_VERSION_HEX >= 0x030B0000
+    PyCodeObject *code = PyFrame_GetCode(frame);
+    int result = 0;
+    if (thread->awaited == (PyObject *)code)
+        result = coopdl_py_step(thread, code, PyFrame_GetLasti(frame) / 2);
+    Py_DECREF(code);
+    return result;
+#else
+    (void)thread, (void)frame;
+    return 0;
+#endif
+}
+
+static int on_trace(PyObject *Py_UNUSED(self), PyFrameObject *frame, int what, PyObject *argument)
+{
+    struct thread *thread = coopdl_py_self();
+    if (thread && what == PyTrace_EXCEPTION)
+        return coopdl_py_error_seen(thread, PyTuple_GET_ITEM(argument, 1));
+    return thread && what == PyTrace_OPCODE ? on_instruction(thread, frame) : 0;
+}
+
+/* The function goes or stays, by what is still wished. */
+static bool follow(const struct thread *thread, PyThreadState *there)
+{
+    bool wished = thread->awaited || thread->watched;
+    if (there->c_tracefunc && there->c_tracefunc != on_trace)
+        return false;
+    if (wished == (there->c_tracefunc == on_trace))
+        return true;
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    bool done = _PyEval_SetTrace(there, wished ? on_trace : NULL, NULL) == 0;
+    PyErr_Restore(type, error, traceback);
+    return done;
+}
+
+void coopdl_py_watch_errors(PyObject *Py_UNUSED(module), struct thread *thread,
+                            PyThreadState *there)
+{
+    if (there) {
+        thread->watched = true;
+        thread->watched = follow(thread, there);
+    }
+}
+
+void coopdl_py_ignore_errors(struct thread *thread, PyThreadState *there)
+{
+    if (!thread->watched)
+        return;
+    thread->watched = false;
+    if (there)
+        follow(thread, there);
+}
+
+bool coopdl_py_await_place(PyObject *Py_UNUSED(module), struct thread *thread, PyThreadState *there)
+{
+#if PY_VERSION_HEX >= 0x030B0000
+    PyFrameObject *frame = PyThreadState_GetFrame(there);
+    int result = frame ? PyObject_SetAttrString((PyObject *)frame, "f_trace_opcodes", Py_True) : -1;
+    Py_XDECREF(frame);
+    Py_XSETREF(thread->awaited, result == 0 ? coopdl_py_code_of(there, &thread->executed) : NULL);
+    if (thread->awaited && follow(thread, there))
+        return true;
+    PyErr_Clear();
+#else
+    (void)there;
+#endif
+    Py_CLEAR(thread->awaited);
+    return false;
+}
+
+void coopdl_py_forget_place(struct thread *thread, PyThreadState *there)
+{
+    if (!thread->awaited)
+        return;
+    Py_CLEAR(thread->awaited);
+    if (there)
+        follow(thread, there);
+}
+
+PyObject *coopdl_py_on_instruction(PyObject *Py_UNUSED(module),
+                                   PyObject *const *Py_UNUSED(arguments),
+                                   Py_ssize_t Py_UNUSED(count))
+{
+    Py_RETURN_NONE;
+}
+
+PyObject *coopdl_py_on_raise(PyObject *Py_UNUSED(module), PyObject *const *Py_UNUSED(arguments),
+                             Py_ssize_t Py_UNUSED(count))
+{
+    Py_RETURN_NONE;
+}
+
+#endif

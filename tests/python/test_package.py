@@ -1,0 +1,472 @@
+# SPDX-License-Identifier: Apache-2.0
+"""test_package.py -- the package as a stranger gets it: the wheel, `python -m coopdl`, the hook
+that installs the budget, the stubs.
+
+meson.build sets SOURCE, VERSION, COOPDL (the command), COOPDL_LIBRARY, PYTHONPATH (the package
+in the build directory) and WHEELS (a directory; empty where no wheel can be built).
+
+What must hold: each program is started in an environment without a word of ours, but for what
+the test is about.
+"""
+import ast
+import glob
+import inspect
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+import unittest
+import zipfile
+
+import coopdl
+
+BUILT = os.environ['PYTHONPATH']
+PACKAGE = os.path.dirname(coopdl.__file__)
+STUBS = os.path.join(PACKAGE, '_coopdl.pyi')
+SUFFIX = sysconfig.get_config_var('EXT_SUFFIX')
+
+BUDGET = 0.3  # seconds
+GENEROUS = 5  # seconds late, on a machine that is busy
+
+
+def run(*command, cwd=None, **variables):
+    """Runs a program to its end; its output is text."""
+    clean = {name: value for name, value in os.environ.items()
+             if not name.startswith(('COOPDL', 'LD_', 'PYTHON'))}
+    return subprocess.run(command, env={**clean, **variables}, cwd=cwd, stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=15)
+
+
+def wheel():
+    found = glob.glob(os.path.join(os.environ['WHEELS'] or os.devnull, '*.whl'))
+    if not found:
+        raise unittest.SkipTest('there is no wheel: it takes pip and python3-mesonpy')
+    return found[0]
+
+
+class Scratch(unittest.TestCase):
+    """A directory for the test."""
+
+    def setUp(self):
+        self.directory = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.directory)
+
+    def path(self, *parts):
+        return os.path.join(self.directory, *parts)
+
+    def write(self, name, *lines):
+        with open(self.path(name), 'w', encoding='utf-8') as file:
+            file.write('\n'.join(lines) + '\n')
+        return self.path(name)
+
+    def ended(self, done, status, output=None):
+        self.assertEqual(done.returncode, status, done.stdout + done.stderr)
+        if output is not None:
+            self.assertEqual(done.stdout, output, done.stderr)
+
+
+class Import(Scratch):
+    def test_it_is_the_one_that_was_built(self):
+        self.assertEqual(PACKAGE, os.path.join(BUILT, 'coopdl'))
+        self.assertTrue(coopdl._coopdl.__file__.endswith('_coopdl' + SUFFIX))
+
+    def test_with_and_without_the_preload(self):
+        program = 'import coopdl; print(coopdl.preloaded())'
+        self.ended(run(sys.executable, '-c', program, PYTHONPATH=BUILT), 0, 'False\n')
+        self.ended(run(sys.executable, '-c', program, PYTHONPATH=BUILT,
+                       LD_PRELOAD=os.environ['COOPDL_LIBRARY']), 0, 'True\n')
+
+    def test_the_library_is_there_once(self):
+        program = ("import coopdl, re; "
+                   "print(len(set(re.findall(r'/\\S*libcoopdl\\S*', open('/proc/self/maps').read()))))")
+        self.ended(run(sys.executable, '-c', program, PYTHONPATH=BUILT), 0, '1\n')
+        self.ended(run(sys.executable, '-c', program, PYTHONPATH=BUILT,
+                       LD_PRELOAD=os.environ['COOPDL_LIBRARY']), 0, '1\n')
+
+    def test_in_meson_devenv(self):
+        meson = shutil.which('meson')
+        if not meson:
+            self.skipTest('meson is not in PATH')
+        done = run(meson, 'devenv', '-C', os.path.join(BUILT, os.pardir, os.pardir),
+                   sys.executable, '-c', 'import coopdl; print(coopdl.__file__)')
+        self.ended(done, 0, os.path.join(PACKAGE, '__init__.py') + '\n')
+
+
+class Wheel(Scratch):
+    def test_contents(self):
+        ours = {'coopdl.pth', 'coopdl/_coopdl' + SUFFIX, 'coopdl/libcoopdl.so.0',
+                *('coopdl/' + name for name in (
+                    '__init__.py', '__main__.py', '_check.py', '_coopdl.pyi', '_library.py',
+                    '_script.py', 'py.typed'))}
+        with zipfile.ZipFile(wheel()) as archive:
+            names = archive.namelist()
+        found = [name for name in names if '.dist-info/' not in name]
+        self.assertEqual(sorted(found), sorted(ours))
+        self.assertIn(f'coopdl-{os.environ["VERSION"]}.dist-info/LICENSE', names)
+
+    def test_it_looks_for_the_library_in_itself_alone(self):
+        with zipfile.ZipFile(wheel()) as archive:
+            extension = archive.extract('coopdl/_coopdl' + SUFFIX, self.directory)
+        done = run('readelf', '-d', extension)
+        self.ended(done, 0)
+        self.assertEqual(re.findall(r'R(?:UN)?PATH.*\[(.*)\]', done.stdout), ['$ORIGIN'])
+
+    def test_installed_by_pip(self):
+        target = self.path('target')
+        self.ended(run(sys.executable, '-m', 'pip', '--disable-pip-version-check', 'install',
+                       '--no-index', '--no-compile', '--target', target, wheel()), 0)
+        program = ('import coopdl\n'
+                   'with coopdl.timeout(60) as scope:\n'
+                   '    print(coopdl.__file__, coopdl.remaining() > 50, scope.expired())')
+        done = run(sys.executable, '-c', program, PYTHONPATH=target)
+        self.ended(done, 0, f'{target}/coopdl/__init__.py True False\n')
+        done = run(sys.executable, '-m', 'coopdl', '--check', PYTHONPATH=target)
+        self.ended(done, 0)
+        self.assertIn(f'{target}/coopdl/libcoopdl.so.0, version {os.environ["VERSION"]}\n',
+                      done.stdout)
+
+
+class Command(Scratch):
+    """python -m coopdl"""
+
+    def coopdl(self, *arguments, options=(), **variables):
+        return run(sys.executable, *options, '-m', 'coopdl', *arguments,
+                   **{'PYTHONPATH': BUILT, 'cwd': self.directory, **variables})
+
+    def refused(self, *arguments, status=125):
+        done = self.coopdl(*arguments)
+        self.ended(done, status, '')
+        self.assertRegex(done.stderr, r'\Acoopdl: [^\n]+\n\Z')
+        return done.stderr
+
+    def test_the_script_finds_what_python_gives_it(self):
+        script = self.write('app.py', 'import sys', 'print(sys.argv, sys.path[0], __name__, __file__)',
+                            'print(sys.modules["__main__"].__dict__ is globals())')
+        for name, cwd in (script, os.sep), ('app.py', self.directory):
+            with self.subTest(name):
+                alone = run(sys.executable, name, '--check', '-x', cwd=cwd)
+                under = self.coopdl('60', name, '--check', '-x', cwd=cwd)
+                self.assertIn(self.directory, alone.stdout)
+                self.ended(under, 0, alone.stdout)
+
+    def test_the_preload_and_the_budget_are_set_up(self):
+        self.write('app.py', 'import coopdl', 'print(coopdl.preloaded(), coopdl.remaining())')
+        done = self.coopdl('1m', 'app.py')
+        self.ended(done, 0)
+        preloaded, left = done.stdout.split()
+        self.assertEqual(preloaded, 'True')
+        self.assertTrue(50 < float(left) < 60, left)
+
+    def test_children_are_inside_it(self):
+        self.write('app.py', 'import subprocess, sys', 'subprocess.run([sys.executable, "-c", '
+                   '"import coopdl; print(coopdl.preloaded(), coopdl.remaining() < 60)"])')
+        self.ended(self.coopdl('60', 'app.py'), 0, 'True True\n')
+
+    def test_zero_is_no_limit(self):
+        self.write('app.py', 'import coopdl', 'print(coopdl.preloaded(), coopdl.remaining())')
+        self.ended(self.coopdl('0', 'app.py'), 0, 'False None\n')
+
+    def test_an_earlier_deadline_rules(self):
+        self.write('app.py', 'import coopdl', 'print(coopdl.remaining() < 60)')
+        self.ended(self.coopdl('1h', 'app.py', COOPDL_BUDGET='60'), 0, 'True\n')
+        self.ended(self.coopdl('1m', 'app.py', COOPDL_BUDGET='1h'), 0, 'True\n')
+
+    def test_what_is_preloaded_already_stays(self):
+        self.write('app.py', 'import os', 'print(os.environ["LD_PRELOAD"])')
+        library = os.environ['COOPDL_LIBRARY']
+        done = self.coopdl('60', 'app.py', LD_PRELOAD=library)
+        self.ended(done, 0)
+        self.assertEqual(done.stdout.strip().split(':')[-1], library)
+
+    def test_the_options_of_the_interpreter_are_handed_on(self):
+        self.write('app.py', 'import sys', 'print(sys.flags.dev_mode, sys.flags.dont_write_bytecode)')
+        self.ended(self.coopdl('60', 'app.py', options=['-X', 'dev', '-B']), 0, 'True 1\n')
+
+    def test_it_keeps_its_process(self):
+        self.write('app.py', 'import os, signal', 'os.kill(os.getpid(), signal.SIGKILL)')
+        self.ended(self.coopdl('60', 'app.py'), -9)
+
+    def test_the_status_of_the_script(self):
+        self.write('app.py', 'import sys', 'sys.exit(int(sys.argv[1]))')
+        for status in 0, 7:
+            self.ended(self.coopdl('60', 'app.py', str(status)), status, '')
+
+    def test_the_errors_of_the_script(self):
+        self.write('app.py', 'import coopdl', 'with coopdl.timeout(0):', '    while True: pass')
+        done = self.coopdl('60', 'app.py')
+        self.ended(done, 1)  # a deadline of its own
+        self.assertIn('DeadlineExceeded', done.stderr)
+
+    def test_the_deadline_ends_it_where_it_is(self):
+        for stuck in 'time.sleep(20)', 'while True: pass', 'sys.stdin.read()':
+            with self.subTest(stuck):
+                self.write('app.py', 'import sys, os, time', 'r, w = os.pipe()',
+                           'sys.stdin = os.fdopen(r)', 'def main():', '    ' + stuck, 'main()')
+                begun = time.monotonic()
+                done = self.coopdl(f'{BUDGET}', 'app.py')
+                took = time.monotonic() - begun
+                self.ended(done, 124, '')
+                self.assertTrue(BUDGET <= took < BUDGET + GENEROUS, took)
+                self.assertRegex(done.stderr, r'\ATraceback [^\n]*\n  File "[^"]*/app.py", line 6, in <module>\n')
+                self.assertIn('app.py", line 5, in main\n', done.stderr)
+                self.assertRegex(done.stderr, r'\n(coopdl\.|)Deadline\w+')
+
+    def test_a_script_that_goes_on_is_signalled(self):
+        self.write('app.py', 'sum(range(10**12))')  # C code that looks at nothing
+        self.ended(self.coopdl('100ms', 'app.py', COOPDL_GRACE='100ms'), -15)
+
+    def test_bad_arguments(self):
+        self.write('app.py', 'print("started")')
+        for arguments, word in [((), 'DURATION'), (('5s',), 'SCRIPT'), (('--foo', '5s', 'app.py'), '--foo'),
+                                (('--check=x',), '--check'), (('soon', 'app.py'), "'soon'"),
+                                (('-5', 'app.py'), '-5'), (('', 'app.py'), "''"),
+                                (('1e3', 'app.py'), "'1e3'"), (('\udcff', 'app.py'), 'duration'),
+                                (('9' * 30, 'app.py'), 'too large')]:
+            with self.subTest(arguments):
+                self.assertIn(word, self.refused(*arguments))
+
+    def test_scripts_that_cannot_be_run(self):
+        self.assertIn("'nowhere.py'", self.refused('5s', 'nowhere.py', status=127))
+        self.assertIn('cannot read', self.refused('5s', os.curdir, status=126))
+        if os.geteuid() == 0:
+            return  # who may read everything
+        os.chmod(self.write('app.py', ''), 0)
+        self.assertIn("'app.py'", self.refused('5s', 'app.py', status=126))
+
+    def test_a_path_that_cannot_be_preloaded(self):
+        shutil.copytree(PACKAGE, self.path('a b', 'coopdl'))
+        self.write('app.py', '')
+        done = self.coopdl('5s', 'app.py', PYTHONPATH=self.path('a b'))
+        self.ended(done, 125, '')
+        self.assertRegex(done.stderr, r'\Acoopdl: cannot preload [^\n]+\n\Z')
+
+    def test_help_and_version(self):
+        self.ended(self.coopdl('--version'), 0, f'coopdl {os.environ["VERSION"]}\n')
+        done = self.coopdl('--help')
+        self.ended(done, 0)
+        self.assertIn('python -m coopdl [--check | --version] DURATION SCRIPT [ARG]...', done.stdout)
+
+    def check(self, **variables):
+        done = self.coopdl('--check', **variables)
+        self.ended(done, 0)
+        self.assertEqual(done.stderr, '')
+        return dict(re.findall(r'(?m)^(\w+): +(.*)$', done.stdout))
+
+    def test_check_alone(self):
+        found = self.check()
+        self.assertEqual(list(found), ['library', 'package', 'python', 'preloaded', 'budget', 'trap'])
+        self.assertEqual(found['library'],
+                         f'{PACKAGE}/libcoopdl.so.0, version {os.environ["VERSION"]}')
+        self.assertEqual(found['package'], PACKAGE)
+        self.assertIn('.'.join(map(str, sys.version_info[:3])), found['python'])
+        self.assertRegex(found['preloaded'], '^no')
+        self.assertEqual(found['budget'], 'none')
+
+    def test_check_with_all_in_place(self):
+        library = os.environ['COOPDL_LIBRARY']
+        found = self.check(LD_PRELOAD=library, COOPDL_BUDGET='60', COOPDL_TRAP='0')
+        self.assertEqual(found['library'],
+                         f'{os.path.realpath(library)}, version {os.environ["VERSION"]}')
+        self.assertRegex(found['preloaded'], '^yes')
+        self.assertRegex(found['budget'], r'^5\d\.\d{3} s left$')
+        self.assertEqual(found['trap'], 'no: COOPDL_TRAP=0')
+
+
+class Hook(Scratch):
+    """coopdl.pth, in an environment of its own (python -m venv) that has the wheel."""
+
+    def setUp(self):
+        super().setUp()
+        archive = wheel()
+        self.ended(run(sys.executable, '-m', 'venv', '--without-pip', self.directory), 0)
+        self.python = self.path('bin', 'python3')
+        self.site = run(self.python, '-c', 'import sysconfig; print(sysconfig.get_path("platlib"))'
+                        ).stdout.strip()
+        with zipfile.ZipFile(archive) as files:
+            files.extractall(self.site)
+        self.pth = os.path.join(self.site, 'coopdl.pth')
+
+    def imported(self, **variables):
+        done = run(self.python, '-c', 'import sys; print("coopdl" in sys.modules)', **variables)
+        self.ended(done, 0)
+        self.assertEqual(done.stderr, '')
+        return done.stdout.strip()
+
+    def test_only_with_a_deadline(self):
+        self.assertEqual(self.imported(), 'False')
+        self.assertEqual(self.imported(COOPDL_GRACE='1'), 'False')
+        self.assertEqual(self.imported(COOPDL_BUDGET='60'), 'True')
+        self.assertEqual(self.imported(COOPDL_DEADLINE=str(2**62)), 'True')
+
+    def test_it_costs_no_import(self):
+        def modules():
+            done = run(self.python, '-X', 'importtime', '-c', 'pass')
+            self.ended(done, 0)
+            found = re.findall(r'(?m)^import time:.*\| +(\S+)$', done.stderr)
+            self.assertIn('site', found)
+            return sorted(found)
+
+        def start_up():
+            begun = time.perf_counter()
+            run(self.python, '-c', 'pass')
+            return (time.perf_counter() - begun) * 1000
+
+        there = modules()
+        away = self.pth + '.away'
+        with_hook, without = [], []
+        for _ in range(20):  # by turns: what else the machine does hits both
+            with_hook.append(start_up())
+            os.rename(self.pth, away)
+            without.append(start_up())
+            os.rename(away, self.pth)
+        os.unlink(self.pth)
+        self.assertEqual(there, modules())
+        self.figures = (f'start-up, median of 20: {statistics.median(with_hook):.1f} ms with the '
+                        f'hook, {statistics.median(without):.1f} ms without')
+
+    def breaks(self, why):
+        """With a deadline: one line, and Python goes on; without: none."""
+        program = 'print("goes on")'
+        done = run(self.python, '-c', program, COOPDL_BUDGET='60')
+        self.ended(done, 0, 'goes on\n')
+        self.assertRegex(done.stderr, rf'\Acoopdl: [^\n]*{why}[^\n]*\n\Z')
+        done = run(self.python, '-c', program)
+        self.ended(done, 0, 'goes on\n')
+        self.assertEqual(done.stderr, '')
+
+    def test_the_library_is_missing(self):
+        os.unlink(os.path.join(self.site, 'coopdl', 'libcoopdl.so.0'))
+        self.breaks('libcoopdl')
+
+    def test_the_extension_is_for_another_python(self):
+        extension = os.path.join(self.site, 'coopdl', '_coopdl')
+        os.rename(extension + SUFFIX, extension + '.cpython-300.so')
+        self.breaks('_coopdl')
+
+    def test_the_package_is_missing(self):
+        shutil.rmtree(os.path.join(self.site, 'coopdl'))
+        self.breaks('coopdl')
+
+    def test_the_command_ends_a_python_with_a_traceback(self):
+        script = self.write('app.py', 'import socket, time', 'def fetch():',
+                            '    a, b = socket.socketpair()', '    a.recv(1)', 'fetch()')
+        begun = time.monotonic()
+        done = run(os.environ['COOPDL'], f'{BUDGET}', self.python, script)
+        took = time.monotonic() - begun
+        self.ended(done, 124, '')
+        self.assertTrue(BUDGET <= took < BUDGET + GENEROUS, took)
+        self.assertIn(f'File "{script}", line 4, in fetch\n', done.stderr)
+        self.assertRegex(done.stderr, r'\ncoopdl\.DeadlineExceeded')
+
+    def test_the_traceback_is_whole(self):
+        """What nobody has caught is printed: not swallowed, so not to be raised again."""
+        for _ in range(10):
+            done = run(os.environ['COOPDL'], '100ms', self.python, '-c', 'while True: pass')
+            self.ended(done, 124, '')
+            self.assertRegex(done.stderr, r'\ATraceback [^\n]*\n(  [^\n]*\n)*'
+                             r'coopdl\.DeadlineExceeded: [^\n]*\n\Z')
+
+    def test_a_budget_that_ends_before_the_program_begins(self):
+        """Perhaps in the middle of the interpreter's start: that is fatal to it."""
+        for milliseconds in 0.001, 2, 4, 6, 8, 10, 12, 14:
+            done = run(os.environ['COOPDL'], f'{milliseconds}ms', self.python, '-c',
+                       'while True: pass')
+            self.ended(done, 124, '')
+            self.assertIn('Deadline', done.stderr)
+
+
+class Types(Scratch):
+    """The stubs, by mypy; python3's own, for it is not in PATH for others."""
+
+    def tool(self, name, *arguments):
+        tool = shutil.which(name, path='/usr/bin:' + os.environ['PATH'])
+        if not tool:
+            self.skipTest(f'there is no {name}: it takes the package mypy')
+        return run(tool, *arguments, cwd=self.directory, MYPYPATH=BUILT, PYTHONPATH=BUILT)
+
+    def test_the_package_is_typed(self):
+        self.ended(self.tool('mypy', '--strict', PACKAGE), 0)
+
+    def check(self, *lines):
+        """What mypy says of a program: the number of the line, and the kind of error."""
+        done = self.tool('mypy', '--strict', '--show-error-codes', '--python-version', '3.10',
+                         self.write('program.py', *lines))
+        return [(int(line), code)
+                for line, code in re.findall(r':(\d+): error: .*\[([a-z-]+)\]$', done.stdout, re.M)]
+
+    def test_what_is_right(self):
+        self.assertEqual(self.check(
+            'from __future__ import annotations',
+            'from typing_extensions import assert_type',
+            'import coopdl',
+            'with coopdl.timeout(5) as scope:',
+            '    assert_type(scope.when(), "float | None")',
+            '    assert_type(scope.expired(), bool)',
+            '    scope.reschedule(None)',
+            'with coopdl.timeout_at(None), coopdl.shield():',
+            '    assert_type(coopdl.remaining(), "float | None")',
+            '    assert_type(coopdl.deadline(), "float | None")',
+            '    assert_type(coopdl.preloaded(), bool)',
+            '    coopdl.check()',
+            '    coopdl.timeout(seconds=1)',
+            '@coopdl.timeout(1.5)',
+            'def fetch(url: str, *, tries: int = 1) -> bytes:',
+            '    return b""',
+            'assert_type(fetch("", tries=2), bytes)',
+            'def returns_behind_the_block() -> int:',
+            '    with coopdl.timeout(1):',
+            '        return 1',
+            'try:',
+            '    pass',
+            'except TimeoutError as error:',
+            '    if isinstance(error, coopdl.DeadlineExceeded):',
+            '        assert_type(error.scope, "coopdl.timeout | coopdl.timeout_at | None")',
+        ), [])
+
+    def test_what_is_wrong(self):
+        self.assertEqual(self.check(
+            'import coopdl',
+            'coopdl.timeout("5")',
+            'coopdl.timeout()',
+            'coopdl.timeout(1).reschedule("soon")',
+            'coopdl.nothing',
+            '@coopdl.timeout(1)',
+            'def fetch(url: str) -> bytes:',
+            '    return b""',
+            'fetch(1)',
+        ), [(2, 'arg-type'), (3, 'call-arg'), (4, 'arg-type'), (5, 'attr-defined'), (9, 'arg-type')])
+
+    def test_the_stubs_are_what_the_extension_has(self):
+        if os.path.realpath(sys.executable) != os.path.realpath('/usr/bin/python3'):
+            self.skipTest('stubtest looks at the extension of its own Python')
+        self.ended(self.tool('stubtest', 'coopdl._coopdl'), 0)
+
+    def test_all_that_is_public_is_there(self):
+        self.assertEqual(sorted(coopdl.__all__), sorted(
+            name for name in vars(coopdl._coopdl) if not name.startswith('_')))
+
+
+class Docstrings(unittest.TestCase):
+    def test_in_the_extension(self):
+        for name in coopdl.__all__:
+            found = getattr(coopdl, name)
+            self.assertTrue(inspect.getdoc(found), name)
+            if inspect.isclass(found) and not issubclass(found, BaseException):
+                for attribute, value in vars(found).items():
+                    if not attribute.startswith('_'):
+                        self.assertTrue(inspect.getdoc(value), f'{name}.{attribute}')
+        self.assertTrue(coopdl.__doc__ and coopdl._coopdl.__doc__)
+
+    def test_in_the_stubs(self):
+        with open(STUBS, encoding='utf-8') as file:
+            stubs = ast.parse(file.read())
+        self.assertTrue(ast.get_docstring(stubs))
+        missing = [node.name for node in ast.walk(stubs)
+                   if isinstance(node, (ast.ClassDef, ast.FunctionDef))
+                   and not node.name.startswith(('__new__', '_Block', '_Scope')) and not ast.get_docstring(node)]
+        self.assertEqual(missing, [])

@@ -1,0 +1,774 @@
+# SPDX-License-Identifier: Apache-2.0
+"""test_semantics.py -- what a scope means: who is told, when, how often, and what still runs.
+
+Each test that a thread's kind may matter for is made twice, in the main thread and in
+another one (Main, Worker).
+"""
+import asyncio
+import contextlib
+import functools
+import gc
+import itertools
+import math
+import os
+import pickle
+import random
+import socket
+import statistics
+import threading
+import time
+import timeit
+import tracemalloc
+import unittest
+
+import coopdl
+
+SHORT = 0.02
+BOUND = 2.0  # how late at most, on a shared machine
+ROUNDS = 10_000
+
+
+def spin():
+    while True:
+        pass
+
+
+class Main:
+    """Runs what a test does where the test is."""
+
+    def call(self, function):
+        function()
+
+
+class Worker:
+    """Runs it in another thread."""
+
+    def call(self, function):
+        raised = []
+
+        def run():
+            try:
+                function()
+            except BaseException as error:
+                raised.append(error)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        thread.join(30)
+        assert not thread.is_alive(), 'it was not ended'
+        if raised:
+            raise raised[0]
+
+
+class Expiry:
+    """How to expect one."""
+
+    def ends(self, body, seconds=SHORT, bound=BOUND):
+        """The body is ended by its deadline: the exception."""
+        caught = []
+
+        def run():
+            start = time.monotonic()
+            with self.assertRaises(coopdl.DeadlineExceeded) as context:
+                with coopdl.timeout(seconds) as scope:
+                    body()
+            took = time.monotonic() - start
+            self.assertIs(context.exception.scope, scope)
+            self.assertTrue(scope.expired())
+            self.assertGreaterEqual(took, seconds)
+            self.assertLess(took, seconds + bound)
+            self.assertIsNone(coopdl.deadline())
+            caught.append(context.exception)
+
+        self.call(run)
+        return caught[0]
+
+
+# What the interpreter's own delivery leaves out in one version or another: each takes a lock and
+# a list, and has to have let go of the one and written to the other when it has been ended.
+
+def loop_on_two_lines(lock, log):
+    try:
+        while True: pass  # noqa: E701
+    finally:
+        log.append(1)
+
+
+def loop_on_three_lines(lock, log):
+    try:
+        while True:
+            pass
+    finally:
+        log.append(1)
+
+
+def loop_with_a_condition(lock, log):
+    going = True
+    try:
+        with lock:
+            while going: pass  # noqa: E701
+    finally:
+        log.append(1)
+
+
+def loop_in_a_lock(lock, log):
+    try:
+        with lock:
+            while True: pass  # noqa: E701
+    finally:
+        log.append(1)
+
+
+def loop_over_an_iterator(lock, log):
+    try:
+        with lock:
+            for _ in itertools.count():
+                pass
+    finally:
+        log.append(1)
+
+
+def loop_that_retries(lock, log):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        try:
+            with lock:
+                while True:
+                    try:
+                        ours.recv(1)
+                    except OSError:
+                        continue
+        finally:
+            log.append(1)
+
+
+def loop_over_a_pipe(lock, log):
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as lines, os.fdopen(writing, 'w'):
+        try:
+            with lock:
+                for _ in lines:
+                    pass
+        finally:
+            log.append(1)
+
+
+def loop_that_handles(lock, log):
+    try:
+        loop_on_two_lines(lock, [])
+    except coopdl.DeadlineExceeded:
+        log.append(1)
+        raise
+
+
+def loop_in_a_generator(lock, log):
+    def numbers():
+        with lock:
+            while True: pass  # noqa: E701
+            yield
+    try:
+        for _ in numbers():
+            pass
+    finally:
+        log.append(1)
+
+
+HANDLED = (loop_on_two_lines, loop_on_three_lines, loop_with_a_condition, loop_in_a_lock,
+           loop_over_an_iterator, loop_that_retries, loop_over_a_pipe, loop_that_handles,
+           loop_in_a_generator)
+
+
+class Both(Expiry):
+    def test_every_handler_of_the_body_runs(self):
+        for loop in HANDLED:
+            for _ in range(5):
+                lock, log = threading.Lock(), []
+                with self.subTest(loop.__name__):
+                    self.ends(lambda: loop(lock, log), 0.005)
+                    self.assertFalse(lock.locked())
+                    self.assertEqual(log, [1])
+
+    def test_an_error_of_a_cut_call_becomes_ours(self):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            error = self.ends(lambda: ours.recv(1))
+        self.assertIsInstance(error, TimeoutError)
+        self.assertTrue(error.__cause__ is None or isinstance(error.__cause__, OSError))
+
+    def test_a_body_that_fails_otherwise_is_chained(self):
+        def body():
+            try:
+                spin()
+            except coopdl.DeadlineExceeded:
+                raise ValueError('told so')
+
+        self.assertIsInstance(self.ends(body).__cause__, ValueError)
+
+    def test_an_error_before_the_deadline_is_left_alone(self):
+        def run():
+            with self.assertRaises(KeyError):
+                with coopdl.timeout(60):
+                    raise KeyError
+
+        self.call(run)
+
+    def test_what_is_no_error_is_left_alone(self):
+        def run():
+            with self.assertRaises(SystemExit):
+                with coopdl.timeout(SHORT):
+                    try:
+                        spin()
+                    except coopdl.DeadlineExceeded:
+                        raise SystemExit(3)
+
+        self.call(run)
+
+    def test_a_body_that_swallows_and_returns(self):
+        def body():
+            with contextlib.suppress(Exception):
+                spin()
+
+        self.ends(body)
+
+    def test_a_loop_that_swallows(self):
+        def sleeping():
+            while True:
+                try:
+                    time.sleep(60)
+                except Exception:
+                    continue
+
+        def computing():
+            while True:
+                try:
+                    while True: pass  # noqa: E701
+                except Exception:
+                    pass
+
+        def suppressing():
+            while True:
+                with contextlib.suppress(Exception):
+                    time.sleep(0.001)
+
+        def keeping():
+            kept = []
+            while True:
+                try:
+                    time.sleep(60)
+                except Exception as error:
+                    kept.append(error)
+
+        for body in sleeping, computing, suppressing, keeping:
+            with self.subTest(body.__name__):
+                self.ends(body)
+
+    def test_c_code_that_swallows(self):
+        def converting():
+            while True:
+                try:
+                    int('x')
+                except ValueError:
+                    continue
+
+        class Slow:
+            @property
+            def attribute(self):
+                for _ in range(50):
+                    pass
+                raise AttributeError
+
+            def __hash__(self):
+                return 1
+
+            def __eq__(self, other):
+                for _ in range(50):
+                    pass
+                return False
+
+        def with_a_default():
+            slow = Slow()
+            while True:
+                getattr(slow, 'attribute', None)
+
+        def looking_up():
+            table = {Slow(): 1}
+            while True:
+                table.get(Slow())
+
+        for body in converting, with_a_default, looking_up:
+            for _ in range(5):
+                with self.subTest(body.__name__):
+                    self.ends(body)
+
+    def test_clean_up_is_not_disturbed(self):
+        def clean_up(log):
+            start = time.monotonic()
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                ours.settimeout(SHORT * 4)
+                try:
+                    ours.recv(1)
+                except TimeoutError as error:
+                    log.append(error)
+            while time.monotonic() < start + SHORT * 6:
+                with contextlib.suppress(ValueError):
+                    int('x')
+            time.sleep(SHORT * 4)
+            self.assertGreaterEqual(time.monotonic() - start, SHORT * 10)
+            log.append('done')
+
+        class Manager:
+            def __init__(self, log):
+                self.log = log
+
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *_):
+                clean_up(self.log)
+
+        def in_finally(log):
+            try:
+                spin()
+            finally:
+                clean_up(log)
+
+        def in_except(log):
+            try:
+                spin()
+            except coopdl.DeadlineExceeded:
+                clean_up(log)
+                raise
+
+        def in_exit(log):
+            with Manager(log):
+                spin()
+
+        for body in in_finally, in_except, in_exit:
+            with self.subTest(body.__name__):
+                log = []
+                self.ends(functools.partial(body, log))
+                self.assertEqual(log[1:], ['done'])
+                self.assertNotIsInstance(log[0], coopdl.DeadlineExceeded)
+
+    def test_in_handlers(self):
+        """The deadline passes while these run, and ends them."""
+        def in_finally():
+            try:
+                pass
+            finally:
+                spin()
+
+        def in_except():
+            try:
+                raise KeyError
+            except KeyError:
+                spin()
+
+        for body in in_finally, in_except:
+            with self.subTest(body.__name__):
+                self.ends(body)
+
+    def test_in_a_destructor(self):
+        class Slow:
+            def __del__(self):
+                end = time.monotonic() + 5 * SHORT
+                while time.monotonic() < end:
+                    pass
+
+        def body():
+            slow = Slow()
+            del slow
+            spin()
+
+        # What is raised in a destructor is reported and lost; the body is ended all the same.
+        import sys
+        hook, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
+        try:
+            self.ends(body)
+        finally:
+            sys.unraisablehook = hook
+
+    def test_nested(self):
+        def run(outer_seconds, inner_seconds, expected):
+            with self.assertRaises(coopdl.DeadlineExceeded) as context:
+                with coopdl.timeout(outer_seconds) as outer:
+                    with coopdl.timeout(inner_seconds) as inner:
+                        spin()
+            self.assertIs(context.exception.scope, inner if expected == 'inner' else outer)
+            self.assertIsNone(coopdl.deadline())
+
+        self.call(lambda: run(60, SHORT, 'inner'))
+        self.call(lambda: run(SHORT, 60, 'outer'))
+
+    def test_nested_and_equal(self):
+        def run():
+            when = time.monotonic() + SHORT
+            with self.assertRaises(coopdl.DeadlineExceeded) as context:
+                with coopdl.timeout_at(when) as outer:
+                    with coopdl.timeout_at(when):
+                        spin()
+            self.assertIs(context.exception.scope, outer)
+
+        self.call(run)
+
+    def test_an_inner_one_ends_and_the_outer_goes_on(self):
+        def run():
+            with coopdl.timeout(60) as outer:
+                with self.assertRaises(coopdl.DeadlineExceeded):
+                    with coopdl.timeout(SHORT):
+                        spin()
+                self.assertFalse(outer.expired())
+                start = time.monotonic()
+                time.sleep(SHORT)
+                self.assertGreaterEqual(time.monotonic() - start, SHORT)
+
+        self.call(run)
+
+    def test_zero(self):
+        self.ends(lambda: None, 0)
+        self.ends(spin, 0)
+
+    def test_none(self):
+        def run():
+            with coopdl.timeout(None) as scope:
+                self.assertIsNone(scope.when())
+                self.assertIsNone(coopdl.remaining())
+                time.sleep(0.001)
+            self.assertFalse(scope.expired())
+
+        self.call(run)
+
+    def test_check(self):
+        def body():
+            while True:
+                coopdl.check()
+
+        self.ends(body)
+        self.call(coopdl.check)
+
+    def test_shield(self):
+        def run():
+            start = time.monotonic()
+            with self.assertRaises(coopdl.DeadlineExceeded):
+                with coopdl.timeout(SHORT):
+                    with coopdl.shield():
+                        self.assertIsNone(coopdl.deadline())
+                        time.sleep(3 * SHORT)
+                        while time.monotonic() < start + 6 * SHORT:
+                            coopdl.check()
+                        with self.assertRaises(coopdl.DeadlineExceeded):
+                            with coopdl.timeout(SHORT):
+                                spin()
+                    spin()
+            self.assertGreaterEqual(time.monotonic() - start, 7 * SHORT)
+
+        self.call(run)
+
+    def test_reschedule(self):
+        def run():
+            with coopdl.timeout(SHORT) as scope:
+                scope.reschedule(time.monotonic() + 60)
+                time.sleep(2 * SHORT)
+                self.assertGreater(coopdl.remaining(), 50)
+                scope.reschedule(None)
+                self.assertIsNone(scope.when())
+            self.assertFalse(scope.expired())
+            with self.assertRaises(RuntimeError):
+                scope.reschedule(None)
+            with self.assertRaises(coopdl.DeadlineExceeded):
+                with coopdl.timeout(60) as scope:
+                    scope.reschedule(time.monotonic() + SHORT)
+                    spin()
+
+        self.call(run)
+
+    def test_rescheduled_after_the_exception(self):
+        def run():
+            with coopdl.timeout(SHORT) as scope:
+                try:
+                    spin()
+                except coopdl.DeadlineExceeded:
+                    scope.reschedule(time.monotonic() + 60)
+                time.sleep(SHORT)
+                end = time.monotonic() + 5 * SHORT
+                while time.monotonic() < end:
+                    pass
+            self.assertFalse(scope.expired())
+
+        self.call(run)
+
+    def test_left_in_the_wrong_order(self):
+        def run():
+            outer, inner = coopdl.timeout(60), coopdl.timeout(50)
+            outer.__enter__()
+            inner.__enter__()
+            with self.assertRaises(RuntimeError):
+                outer.__exit__(None, None, None)
+            self.assertGreater(coopdl.remaining(), 40)
+            self.assertLess(coopdl.remaining(), 51)
+            inner.__exit__(None, None, None)
+            self.assertIsNone(coopdl.deadline())
+            with self.assertRaises(RuntimeError):
+                inner.__exit__(None, None, None)
+
+        self.call(run)
+
+    def test_entered_twice(self):
+        def run():
+            with coopdl.timeout(60) as scope:
+                with self.assertRaises(RuntimeError):
+                    scope.__enter__()
+            with scope:
+                self.assertGreater(coopdl.remaining(), 50)
+
+        self.call(run)
+
+    def test_a_scope_that_is_never_left(self):
+        def run():
+            scope = coopdl.timeout(SHORT)
+            scope.__enter__()
+            inner = coopdl.timeout(60)
+            inner.__enter__()
+            del scope
+            self.assertGreater(coopdl.remaining(), 50)
+            end = time.monotonic() + 3 * SHORT
+            while time.monotonic() < end:
+                pass
+            inner.__exit__(None, None, None)
+            self.assertIsNone(coopdl.deadline())
+
+        self.call(run)
+
+    def test_a_generator_that_suspends(self):
+        def run():
+            def limited():
+                with coopdl.timeout(60):
+                    yield coopdl.remaining()
+
+            generator = limited()
+            self.assertGreater(next(generator), 50)
+            generator.close()
+            self.assertIsNone(coopdl.deadline())
+
+        self.call(run)
+
+    def test_fork(self):
+        def child(writing):
+            log = []
+            try:
+                loop_on_two_lines(None, log)
+            except coopdl.DeadlineExceeded:
+                os.write(writing, b'y' if log == [1] else b'n')
+            os._exit(0)
+
+        def run():
+            reading, writing = os.pipe()
+            with self.assertRaises(coopdl.DeadlineExceeded):
+                with coopdl.timeout(5 * SHORT):
+                    process = os.fork()
+                    if process == 0:
+                        child(writing)
+                    spin()
+            os.close(writing)
+            with os.fdopen(reading, 'rb') as answer:
+                self.assertEqual(answer.read(), b'y')
+            self.assertEqual(os.waitpid(process, 0)[1], 0)
+
+        self.call(run)
+
+    def test_nothing_is_raised_late(self):
+        """Bodies that end at about their deadlines: what is raised afterwards fails the test."""
+        counts = {'raised': 0, 'ended': 0}
+
+        def run():
+            for _ in range(ROUNDS):
+                seconds = random.uniform(0, 0.0004)
+                end = time.monotonic() + random.uniform(0.8, 1.2) * seconds
+                try:
+                    with coopdl.timeout(seconds) as scope:
+                        while time.monotonic() < end:
+                            pass
+                    counts['ended'] += 1
+                except coopdl.DeadlineExceeded as error:
+                    assert error.scope is scope
+                    counts['raised'] += 1
+                for _ in range(20):
+                    pass
+
+        self.call(run)
+        print('#', counts)
+        self.assertEqual(sum(counts.values()), ROUNDS)
+        self.assertGreater(min(counts.values()), 0)
+
+
+class TestMain(Main, Both, unittest.TestCase):
+    def test_other_threads_cannot_leave_or_move(self):
+        scope = coopdl.timeout(60)
+        worker = Worker()
+        with scope:
+            for forbidden in (lambda: scope.__exit__(None, None, None),
+                              lambda: scope.reschedule(None)):
+                with self.assertRaises(RuntimeError):
+                    worker.call(forbidden)
+        self.assertIsNone(coopdl.deadline())
+
+    def test_a_regular_expression(self):
+        import re
+        self.ends(lambda: re.fullmatch(r'(a+)+\Z', 'a' * 100_000 + '!'))
+
+    def test_asyncio_inside(self):
+        self.ends(lambda: asyncio.run(asyncio.sleep(60)))
+
+
+class TestWorker(Worker, Both, unittest.TestCase):
+    def test_many(self):
+        """Threads that all expire at once while others compute."""
+        late, wrong = [], []
+
+        def run(number):
+            when = time.monotonic() + 0.2
+            try:
+                with coopdl.timeout_at(when) as scope:
+                    time.sleep(60) if number % 20 else spin()
+            except coopdl.DeadlineExceeded as error:
+                late.append(time.monotonic() - when)
+                if error.scope is not scope:
+                    wrong.append(error)
+
+        threads = [threading.Thread(target=run, args=[n], daemon=True) for n in range(200)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        self.assertEqual((len(late), wrong), (200, []))
+        self.assertGreaterEqual(min(late), 0)
+        print(f'# 200 threads: {statistics.median(late) * 1000:.1f} ms late at the median, '
+              f'{max(late) * 1000:.1f} at the worst')
+
+
+class Interface(unittest.TestCase):
+    def test_arguments(self):
+        for make in coopdl.timeout, coopdl.timeout_at:
+            with self.assertRaises(ValueError):
+                make(math.nan)
+            for wrong in '5', [], b'1', 1j:
+                with self.assertRaises(TypeError):
+                    make(wrong)
+            with self.assertRaises(TypeError):
+                make()
+            self.assertIsNone(make(None).when())
+            self.assertIsNone(make(math.inf).when())
+        for negative in -1, -0.001, -math.inf:
+            with self.assertRaises(ValueError):
+                coopdl.timeout(negative)
+        coopdl.timeout(seconds=1), coopdl.timeout_at(when=1)
+
+    def test_when(self):
+        when = time.monotonic() + 60
+        with coopdl.timeout_at(when) as scope:
+            self.assertAlmostEqual(scope.when(), when, delta=1e-6)
+            self.assertAlmostEqual(coopdl.deadline(), when, delta=1e-6)
+            self.assertAlmostEqual(coopdl.remaining(), 60, delta=1)
+            with coopdl.timeout(3600):
+                self.assertAlmostEqual(coopdl.deadline(), when, delta=1e-6)
+        self.assertIsNone(coopdl.deadline())
+        self.assertIsNone(coopdl.remaining())
+
+    def test_exceptions(self):
+        self.assertTrue(issubclass(coopdl.DeadlineExceeded, TimeoutError))
+        self.assertFalse(issubclass(coopdl.DeadlineInsists, Exception))
+        self.assertIsNone(coopdl.DeadlineExceeded('mine').scope)
+        with self.assertRaises(coopdl.DeadlineExceeded) as context:
+            with coopdl.timeout(0):
+                pass
+        again = pickle.loads(pickle.dumps(context.exception))
+        self.assertIsInstance(again, coopdl.DeadlineExceeded)
+        self.assertEqual((str(again), again.scope), (str(context.exception), None))
+
+    def test_decorator(self):
+        class Object:
+            @coopdl.timeout(SHORT)
+            def spin(self):
+                """It spins."""
+                spin()
+
+            @coopdl.timeout(60)
+            def add(self, one, *, other):
+                return self, one + other, coopdl.remaining() > 50
+
+        this = Object()
+        for _ in range(2):
+            with self.assertRaises(coopdl.DeadlineExceeded):
+                this.spin()
+        self.assertEqual(Object.spin.__doc__, 'It spins.')
+        self.assertEqual(this.add(1, other=2), (this, 3, True))
+
+        @coopdl.timeout(60)
+        def down(depth):
+            return down(depth - 1) if depth else coopdl.remaining()
+
+        self.assertGreater(down(20), 50)
+
+    def test_what_cannot_be_decorated(self):
+        async def coroutine():
+            pass
+
+        async def asynchronous():
+            yield
+
+        def generator():
+            yield
+
+        for function in coroutine, asynchronous:
+            with self.assertRaisesRegex(TypeError, 'asyncio.timeout'):
+                coopdl.timeout(1)(function)
+        with self.assertRaisesRegex(TypeError, 'generator'):
+            coopdl.timeout(1)(generator)
+        with self.assertRaises(TypeError):
+            coopdl.timeout(1)(5)
+
+    def test_docstrings(self):
+        for name in coopdl.__all__:
+            self.assertTrue(getattr(coopdl, name).__doc__, name)
+        for method in 'when', 'reschedule', 'expired':
+            self.assertTrue(getattr(coopdl.timeout, method).__doc__, method)
+
+    def test_no_leaks(self):
+        def scopes(rounds):
+            for _ in range(rounds):
+                with coopdl.timeout(3600):
+                    pass
+
+        def expiries(rounds):
+            for _ in range(rounds):
+                with contextlib.suppress(coopdl.DeadlineExceeded), coopdl.timeout(0):
+                    pass
+
+        for body, rounds in (scopes, 100_000), (expiries, 5_000):
+            body(100)
+            gc.collect()
+            tracemalloc.start()
+            try:
+                before = tracemalloc.get_traced_memory()[0]
+                body(rounds)
+                gc.collect()
+                grown = tracemalloc.get_traced_memory()[0] - before
+            finally:
+                tracemalloc.stop()
+            with self.subTest(body.__name__):
+                self.assertLess(grown, 20_000)
+
+    def test_it_costs_little(self):
+        def cost(statement):
+            return min(timeit.repeat(statement, globals=names, number=20_000, repeat=9)) / 20_000
+
+        names = {'coopdl': coopdl, 'contextlib': contextlib}
+        ours = cost('with coopdl.timeout(3600): pass')
+        theirs = cost('with contextlib.nullcontext(): pass')
+        print(f'# a scope: {ours * 1e9:.0f} ns, contextlib.nullcontext: {theirs * 1e9:.0f} ns')
+        self.assertLess(ours, theirs)
+
+
+if __name__ == '__main__':
+    unittest.main()
