@@ -87,7 +87,9 @@ static bool at_work(struct module_state *state, PyThreadState *thread, const str
     for (_PyErr_StackItem *item = thread->exc_info; item; item = item->previous_item)
         if (item->exc_value && stems_from(state, item->exc_value, owner))
             return true;
-    return false;
+    /* What nobody caught is no longer handled when the interpreter prints it and ends. */
+    PyObject *last = PySys_GetObject("last_value");
+    return last && stems_from(state, last, owner);
 }
 
 /* The interpreter's own record of a thread; null if that is gone. */
