@@ -9,6 +9,9 @@ packages=(
   libcriterion-dev libcurl4-openssl-dev       # the tests
   libseccomp-dev                              #
   curl python3 python3-pycurl ruby            # the programs that the tests and the demo run
+  ruby-dev ruby-minitest                      # the Ruby module, and its tests
+  ruby-typhoeus ruby-ffi                      # with what Ruby programs block in
+  ruby-pg ruby-mysql2 ruby-redis              #
   valgrind strace                             # what the fast path costs
   clang-format clang-tidy cppcheck shellcheck # what looks at the source
 )

@@ -54,7 +54,7 @@ module Coopdl
     end
 
     # A fiber scheduler has timers of its own.
-    def timeout_by(scheduler, seconds, klass, message, &block)
+    def timeout_by(scheduler, seconds, klass, message, block)
       return scheduler.timeout_after(seconds, klass, message, &block) if klass
 
       exception = ExitException.new(message)

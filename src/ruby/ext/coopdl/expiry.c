@@ -70,17 +70,35 @@ static enum coopdl_verdict verdict(struct scope *scope)
     }
 }
 
+struct inquiry {
+    int64_t now;
+    enum coopdl_verdict verdict;
+};
+
+/* While the exception of one scope is at work, another that was entered by the clean-up may
+ * expire. */
+static bool inquire(struct scope *scope, void *data)
+{
+    struct inquiry *inquiry = data;
+    if (scope->deadline > inquiry->now || atomic_load(&scope->stage) == STAGE_OVER)
+        return true;
+    atomic_store(&scope->wanted, true);
+    inquiry->verdict = verdict(scope);
+    return inquiry->verdict == COOPDL_PEACE;
+}
+
 static enum coopdl_verdict expired(pid_t thread, coopdl_scope *core)
 {
-    struct scope *scope = core ? coopdl_scope_of(core) : thread == main_thread ? &budget : NULL;
-    if (!scope || !atomic_load(&waiting))
+    struct inquiry inquiry = {.now = coopdl_now(), .verdict = COOPDL_PEACE};
+    if (!atomic_load(&waiting) || (!core && thread != main_thread))
         return COOPDL_CUT;
-    if (atomic_load(&scope->stage) != STAGE_OVER) {
-        atomic_store(&scope->wanted, true);
-        atomic_fetch_add(&posted, 1);
-        sem_post(&expiries);
-    }
-    return verdict(scope);
+    if (!core)
+        inquire(&budget, &inquiry);
+    else if (!coopdl_scope_visit(core, inquire, &inquiry))
+        return COOPDL_CUT;
+    atomic_fetch_add(&posted, 1);
+    sem_post(&expiries);
+    return inquiry.verdict;
 }
 
 static void *await_service(void *unused)
@@ -203,10 +221,13 @@ static struct scope *wanted(void)
 {
     if (atomic_exchange(&budget.wanted, false))
         return &budget;
+    struct scope *oldest = NULL;
     for (struct scope *scope = coopdl_scope_youngest(); scope; scope = scope->older)
-        if (atomic_exchange(&scope->wanted, false))
-            return scope;
-    return NULL;
+        if (atomic_load(&scope->wanted))
+            oldest = scope;
+    if (oldest)
+        atomic_store(&oldest->wanted, false);
+    return oldest;
 }
 
 static void *await_expiry(void *unused)
@@ -271,15 +292,31 @@ void coopdl_expiry_start(void)
     }
 }
 
+/* What was entered inside the scope ends with it, and is left in peace as well. */
 void coopdl_expiry_deliver(struct scope *scope, VALUE exception)
 {
-    scope->exception = exception;
-    scope->delivered = scope->sent;
-    atomic_store(&scope->asked, 0);
     bool once = !NIL_P(scope->klass) && scope != &budget;
-    atomic_store(&scope->stage, once ? STAGE_OVER : STAGE_AT_WORK);
+    for (struct scope *inner = scope; inner; inner = inner->inner) {
+        inner->exception = exception;
+        if (atomic_load(&inner->stage) == STAGE_ENTERED || inner == scope)
+            atomic_store(&inner->stage, STAGE_AT_WORK);
+        atomic_store(&inner->asked, 0);
+    }
+    scope->delivered = scope->sent;
+    if (once)
+        atomic_store(&scope->stage, STAGE_OVER);
     if (scope != &budget)
         coopdl_deliver(&scope->core);
+}
+
+/* Another fiber than the scope's gets its exception for the second time.  If that fiber is one that
+ * the scope's has resumed, it swallows it; more likely the scope's own was given up in the middle,
+ * and the scope with it. */
+static void give_up(struct scope *scope)
+{
+    coopdl_scope_leave(scope);
+    coopdl_scope_unlink(scope);
+    scope->given_up = true;
 }
 
 /* Ruby calls this in the thread that raises, at that moment; but also when the waiter sends it. */
@@ -299,6 +336,8 @@ static VALUE delivery_exception(int argc, VALUE *argv, VALUE self)
     coopdl_expiry_deliver(scope, self);
     if (again && rb_fiber_current() == scope->fiber)
         rb_throw_obj(scope->tag, self);
+    if (again)
+        give_up(scope);
     return self;
 }
 

@@ -9,18 +9,32 @@ static VALUE seconds(int64_t nanoseconds)
     return nanoseconds == COOPDL_NEVER ? Qnil : DBL2NUM((double)nanoseconds / COOPDL_SECOND);
 }
 
+/*
+ * What is left until the deadline that rules this thread: that of the earliest
+ * scope around the call, or of the budget.
+ * @return [Float, nil] seconds, 0.0 once it has passed; nil without a deadline
+ */
 static VALUE remaining(VALUE self)
 {
     (void)self;
     return seconds(coopdl_remaining());
 }
 
+/*
+ * The deadline that rules this thread.
+ * @return [Float, nil] seconds of Process::CLOCK_MONOTONIC; nil without one
+ */
 static VALUE deadline(VALUE self)
 {
     (void)self;
     return seconds(coopdl_deadline());
 }
 
+/*
+ * Whether the library is preloaded. Without that only what Ruby can interrupt
+ * ends at its deadline.
+ * @return [Boolean]
+ */
 static VALUE preloaded(VALUE self)
 {
     (void)self;
@@ -41,13 +55,18 @@ static VALUE leave_shield(VALUE arguments)
     return Qnil;
 }
 
-/* What has been sent already is raised before the shield is entered. */
+/*
+ * Runs the block untouched by the deadlines around it; one that passes meanwhile
+ * is raised when the block has ended. Limits that are set inside hold as ever.
+ * @yield the code to shield
+ * @return what the block returns
+ */
 static VALUE shield(VALUE self)
 {
     struct scope scope;
     (void)self;
     rb_need_block();
-    rb_thread_check_ints();
+    rb_thread_check_ints(); /* what has been sent already comes before the block */
     coopdl_scope_shield(&scope);
     return rb_ensure(run_block, Qnil, leave_shield, (VALUE)&scope);
 }
@@ -62,6 +81,11 @@ static struct scope *expired(void)
     return owner;
 }
 
+/*
+ * Raises if the deadline around the call has passed: for code that holds off
+ * interrupts, or wants to end at places of its own choosing.
+ * @return [nil]
+ */
 static VALUE check(VALUE self)
 {
     struct scope *scope = expired();

@@ -6,9 +6,9 @@
  * - A scope lies on the machine stack of the fiber that entered it, and that
  *   fiber is marked as long as the scope is linked: an Enumerator that is given
  *   up in the middle leaves no scope in freed memory.
- * - The chains are changed with the GVL.  The list of all is changed with the
- *   lock as well, since the hook looks for a scope in it without the GVL; nobody
- *   waits for anything while he holds the lock.
+ * - The chains and the list of all are changed with the GVL and the lock, since
+ *   the hook looks at them without the GVL; nobody waits for anything while he
+ *   holds the lock.
  *
  * Interleaving: fibers of one thread leave in any order, but the library's
  * scopes of a thread are a stack.  Who leaves takes the inner ones along there
@@ -29,12 +29,11 @@ static void link_in(struct scope *scope)
 {
     scope->outer = coopdl_innermost;
     scope->inner = NULL;
+    scope->younger = NULL;
+    pthread_mutex_lock(&lock);
     if (coopdl_innermost)
         coopdl_innermost->inner = scope;
     coopdl_innermost = scope;
-
-    scope->younger = NULL;
-    pthread_mutex_lock(&lock);
     scope->older = youngest;
     if (youngest)
         youngest->younger = scope;
@@ -44,14 +43,15 @@ static void link_in(struct scope *scope)
 
 void coopdl_scope_unlink(struct scope *scope)
 {
+    if (scope->given_up)
+        return;
+    pthread_mutex_lock(&lock);
     if (scope->inner)
         scope->inner->outer = scope->outer;
     else
         coopdl_innermost = scope->outer;
     if (scope->outer)
         scope->outer->inner = scope->inner;
-
-    pthread_mutex_lock(&lock);
     if (scope->younger)
         scope->younger->older = scope->older;
     else
@@ -72,7 +72,7 @@ static void enter(struct scope *scope)
     scope->thread = rb_thread_current();
     scope->fiber = rb_fiber_current();
     scope->exception = Qnil;
-    scope->left = false;
+    scope->left = scope->given_up = false;
     scope->serial = ++serials;
     scope->sent = scope->delivered = 0;
     atomic_init(&scope->stage, STAGE_ENTERED);
@@ -103,6 +103,8 @@ void coopdl_scope_shield(struct scope *scope)
 
 int coopdl_scope_leave(struct scope *scope)
 {
+    if (scope->given_up)
+        return 1;
     scope->left = true;
     int passed = coopdl_leave(&scope->core);
     for (struct scope *inner = scope->inner; inner; inner = inner->inner)
@@ -123,14 +125,17 @@ struct scope *coopdl_scope_find(uint64_t serial)
     return scope;
 }
 
-struct scope *coopdl_scope_of(const coopdl_scope *core)
+bool coopdl_scope_visit(const coopdl_scope *core, bool (*look)(struct scope *, void *), void *data)
 {
     pthread_mutex_lock(&lock);
     struct scope *scope = youngest;
     while (scope && &scope->core != core)
         scope = scope->older;
+    bool found = scope;
+    while (scope && !scope->shield && look(scope, data))
+        scope = scope->inner;
     pthread_mutex_unlock(&lock);
-    return scope;
+    return found;
 }
 
 bool coopdl_scope_shielded(const struct scope *scope)

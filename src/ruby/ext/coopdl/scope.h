@@ -26,7 +26,8 @@ struct scope {
     struct scope *outer, *inner;   /* of the same native thread */
     struct scope *older, *younger; /* of all threads */
     int64_t deadline;
-    bool left; /* but still linked */
+    bool left;     /* but still linked */
+    bool given_up; /* and not linked */
     VALUE thread, fiber, klass, message;
     VALUE tag;                /* to throw to its end */
     VALUE exception;          /* the last one that was made for this scope */
@@ -55,8 +56,9 @@ struct scope *coopdl_scope_youngest(void);
 /* The scope of that serial number, if it is still linked.  With the GVL. */
 struct scope *coopdl_scope_find(uint64_t serial);
 
-/* The scope around `core`, or null if that is not one of Ruby's.  Without the GVL. */
-struct scope *coopdl_scope_of(const coopdl_scope *core);
+/* Looks at the scope around `core`, and then inwards to the next shield, until `look` says no.
+ * False if `core` is not one of Ruby's.  Without the GVL. */
+bool coopdl_scope_visit(const coopdl_scope *core, bool (*look)(struct scope *, void *), void *data);
 
 /* Whether a shield was entered after the scope in the same thread. */
 bool coopdl_scope_shielded(const struct scope *scope);

@@ -77,7 +77,10 @@ static VALUE leave(VALUE arguments)
 {
     struct call *call = (struct call *)arguments;
     struct scope *scope = &call->scope;
-    call->expired = coopdl_scope_leave(scope) == 1 || scope->sent > 0;
+    /* The library may not have come round to it yet, but a child that inherited the deadline may
+     * have ended by it. */
+    call->expired =
+        coopdl_scope_leave(scope) == 1 || scope->sent > 0 || coopdl_now() >= scope->deadline;
     call->raised = scope->delivered > 0;
     if (scope->sent != scope->delivered)
         coopdl_expiry_collect(scope);
@@ -155,6 +158,16 @@ static VALUE with_limit(struct call *call)
     return value;
 }
 
+/*
+ * Runs the block, and ends it when it takes longer than that.
+ * @param sec [Numeric, nil] seconds; 0 and nil: no limit
+ * @param klass [Class, nil] raised inside and outside the block, in place of an
+ *   internal exception inside and Timeout::Error outside
+ * @param message [String, nil] its message, else "execution expired"
+ * @yieldparam sec what was given
+ * @return what the block returns
+ * @raise [ArgumentError] for a negative limit
+ */
 static VALUE timeout(int argc, VALUE *argv, VALUE self)
 {
     static VALUE expired;
@@ -172,9 +185,8 @@ static VALUE timeout(int argc, VALUE *argv, VALUE self)
     rb_need_block();
     VALUE scheduler = rb_fiber_scheduler_current();
     if (!NIL_P(scheduler) && rb_respond_to(scheduler, rb_intern("timeout_after"))) {
-        VALUE arguments[] = {scheduler, seconds, klass, NIL_P(message) ? expired : message};
-        return rb_funcall_with_block(coopdl, rb_intern("timeout_by"), 4, arguments,
-                                     rb_block_proc());
+        return rb_funcall(coopdl, rb_intern("timeout_by"), 5, scheduler, seconds, klass,
+                          NIL_P(message) ? expired : message, rb_block_proc());
     }
     struct call call = {
         .scope = {.klass = RTEST(klass) ? klass : Qnil,
