@@ -11,9 +11,10 @@ module Tap
   class Reporter < Minitest::StatisticsReporter
     def record(result)
       super
+      good = result.passed? || result.skipped?
       name = "#{result.klass}##{result.name.delete_prefix("test_")}"
-      puts "#{result.passed? || result.skipped? ? "ok" : "not ok"} #{count} - #{name}#{skip(result)}"
-      comment(result.failure) unless result.passed? || result.skipped?
+      puts "#{"not " unless good}ok #{count} - #{name}#{skip(result)}"
+      comment(result.failure) unless good
     end
 
     def report
@@ -28,7 +29,10 @@ module Tap
     end
 
     def comment(failure)
-      text = failure.is_a?(Minitest::UnexpectedError) ? failure.error.full_message(highlight: false) : failure.message
+      text = failure.message
+      if failure.is_a?(Minitest::UnexpectedError)
+        text = failure.error.full_message(highlight: false)
+      end
       text.each_line { |line| puts "# #{line}" }
       puts "# #{failure.location}"
     end

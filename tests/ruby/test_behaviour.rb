@@ -17,7 +17,9 @@ class Behaviour < CoopdlTest
   # Tests `name` in both kinds of thread.
   def self.ends(name, &body)
     define_method("test_#{name}_in_the_main_thread") { measure { instance_exec(&body) } }
-    define_method("test_#{name}_in_another_thread") { in_thread { measure { instance_exec(&body) } } }
+    define_method("test_#{name}_in_another_thread") do
+      in_thread { measure { instance_exec(&body) } }
+    end
   end
 
   # For what Debian may not have packaged.

@@ -18,7 +18,10 @@ class Processes < CoopdlTest
   end
 
   def test_exit_inside_scopes
-    took = assert_prints "", "Thread.new { Coopdl.timeout(30) { sleep } }; Coopdl.timeout(30) { exit }"
+    took = assert_prints "", <<~'PROGRAM'
+      Thread.new { Coopdl.timeout(30) { sleep } }
+      Coopdl.timeout(30) { exit }
+    PROGRAM
     assert_operator took, :<, 5
   end
 
@@ -103,8 +106,9 @@ class Processes < CoopdlTest
 
   def test_the_command_keeps_rubyopt
     skip "meson.build names no command" unless ENV["COOPDL"]
-    output, = Open3.capture2e({ "LD_PRELOAD" => nil, "RUBYOPT" => "-W0" }, ENV["COOPDL"], "--ruby",
-                              "20s", RbConfig.ruby, "-e", 'p $VERBOSE, defined?(Coopdl), ENV["RUBYOPT"]')
+    output, = Open3.capture2e({ "LD_PRELOAD" => nil, "RUBYOPT" => "-W0" },
+                              ENV["COOPDL"], "--ruby", "20s", RbConfig.ruby,
+                              "-e", 'p $VERBOSE, defined?(Coopdl), ENV["RUBYOPT"]')
     assert_equal "nil\n\"constant\"\n\"-rcoopdl -W0\"\n", output
   end
 
@@ -138,7 +142,8 @@ class Processes < CoopdlTest
 
   def test_typhoeus_hangs_without_it
     typhoeus
-    output, status, took = ruby(TYPHOEUS, "-rtimeout", environment: { "LD_PRELOAD" => nil }, seconds: 4)
+    output, status, took = ruby(TYPHOEUS, "-rtimeout", environment: { "LD_PRELOAD" => nil },
+                                                       seconds: 4)
     assert_equal "(killed after 4 s)", output
     assert_predicate status, :signaled?
     note "without the library it was still there after #{took.round(1)} s"

@@ -320,7 +320,7 @@ static void give_up(struct scope *scope)
 }
 
 /* Ruby calls this in the thread that raises, at that moment; but also when the waiter sends it. */
-static VALUE delivery_exception(int argc, VALUE *argv, VALUE self)
+static VALUE delivery_exception(int argc, const VALUE *argv, VALUE self)
 {
     if (argc > 0)
         return rb_call_super(argc, argv);

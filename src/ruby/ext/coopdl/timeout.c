@@ -168,7 +168,7 @@ static VALUE with_limit(struct call *call)
  * @return what the block returns
  * @raise [ArgumentError] for a negative limit
  */
-static VALUE timeout(int argc, VALUE *argv, VALUE self)
+static VALUE timeout(int argc, const VALUE *argv, VALUE self)
 {
     static VALUE expired;
     VALUE seconds, klass, message;
