@@ -236,6 +236,13 @@ class Contract < CoopdlTest
     end
   end
 
+  def test_masked_throughout_is_not_raised_again
+    Thread.handle_interrupt(Own => :never) do
+      assert_raises(Own) { Coopdl.timeout(0.02, Own) { spin 0.05 } }
+      Thread.handle_interrupt(Own => :immediate) { Thread.pass }
+    end
+  end
+
   def test_the_waiter_stands_apart
     group = ThreadGroup.new
     in_thread do

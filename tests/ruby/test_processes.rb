@@ -96,6 +96,22 @@ class Processes < CoopdlTest
     end
   end
 
+  # libcurl looks names up in a thread of its own, which is kicked as well.
+  def test_budget_with_threads_that_are_not_rubys
+    program = <<~'PROGRAM'
+      require "fiddle"
+      libc = Fiddle.dlopen(nil)
+      create = Fiddle::Function.new(libc["pthread_create"], [Fiddle::TYPE_VOIDP] * 4, Fiddle::TYPE_INT)
+      thread = Fiddle::Pointer.malloc(8)
+      seconds = Fiddle::Pointer.new(30)
+      raise "no thread" unless create.call(thread, nil, libc["sleep"], seconds) == 0
+      sleep
+    PROGRAM
+    output, status, = ruby(program, "-rcoopdl", environment: { "COOPDL_BUDGET" => "500ms" })
+    assert_includes output, "execution expired (Timeout::Error)"
+    assert_equal 1, status.exitstatus
+  end
+
   def test_budget_with_the_command
     skip "meson.build names no command" unless ENV["COOPDL"]
     output, status, = Open3.capture2e({ "LD_PRELOAD" => nil }, ENV["COOPDL"], "--ruby", "500ms",

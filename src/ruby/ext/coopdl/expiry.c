@@ -124,9 +124,11 @@ static void hand_over(void *unused)
     rb_thread_call_without_gvl2(await_service, NULL, NULL, NULL);
 }
 
-/* In a signal handler. */
+/* In a signal handler; under a budget also in threads that are not Ruby's. */
 static void kicked(void)
 {
+    if (!ruby_native_thread_p())
+        return;
 #ifdef HAVE_RB_POSTPONED_JOB_PREREGISTER
     rb_postponed_job_trigger(job);
 #else
