@@ -51,6 +51,7 @@ static pid_t main_thread;
 static sem_t expiries;
 static _Atomic uint32_t posted, served; /* how often; served is a futex */
 static _Atomic bool waiting;            /* there is a waiter, or will be */
+static struct scope *sending;           /* between counting what is sent and sending it */
 static VALUE coopdl, delivery;
 static ID id_owner;
 #ifdef HAVE_RB_POSTPONED_JOB_PREREGISTER
@@ -193,7 +194,9 @@ static void send_exception(struct scope *scope)
     scope->sent++;
     atomic_store(&scope->asked, 0);
     atomic_store(&scope->stage, STAGE_SENT);
+    sending = scope;
     rb_funcall(thread, rb_intern("raise"), 1, exception);
+    sending = NULL;
 }
 
 /* Whoever names a class may rescue it in the block: that is sent once. */
@@ -263,6 +266,7 @@ static VALUE wait_and_serve(VALUE unused)
 
 static VALUE stop_waiting(VALUE unused)
 {
+    sending = NULL;
     atomic_store(&waiting, false);
     return unused;
 }
@@ -321,6 +325,24 @@ static void give_up(struct scope *scope)
     scope->given_up = true;
 }
 
+static VALUE nothing(RB_BLOCK_CALL_FUNC_ARGLIST(unused, self))
+{
+    (void)argc, (void)argv, (void)blockarg, (void)self;
+    rb_thread_schedule();
+    return unused;
+}
+
+/* Of two exceptions in a thread's queue Ruby 3.1 forgets the second: it stays there until something
+ * else interrupts the thread.  Were that the kill at the interpreter's exit, it would never end. */
+static void remind_of_queue(void)
+{
+    if (!RTEST(rb_funcall(rb_thread_current(), rb_intern("pending_interrupt?"), 0)))
+        return;
+    VALUE mask = rb_hash_new();
+    rb_hash_aset(mask, rb_cObject, ID2SYM(rb_intern("never")));
+    rb_block_call(rb_cThread, rb_intern("handle_interrupt"), 1, &mask, nothing, Qnil);
+}
+
 /* Ruby calls this in the thread that raises, at that moment; but also when the waiter sends it. */
 static VALUE delivery_exception(int argc, const VALUE *argv, VALUE self)
 {
@@ -336,18 +358,12 @@ static VALUE delivery_exception(int argc, const VALUE *argv, VALUE self)
         return self;
     bool again = scope->delivered > 0 && scope->delivered < scope->sent && !scope->left;
     coopdl_expiry_deliver(scope, self);
+    remind_of_queue();
     if (again && rb_fiber_current() == scope->fiber)
         rb_throw_obj(scope->tag, self);
     if (again)
         give_up(scope);
     return self;
-}
-
-static VALUE nothing(RB_BLOCK_CALL_FUNC_ARGLIST(unused, self))
-{
-    (void)argc, (void)argv, (void)blockarg, (void)self;
-    rb_thread_schedule();
-    return unused;
 }
 
 /* Lets through what is queued, even if the program has masked it. */
@@ -358,10 +374,18 @@ static VALUE take(VALUE exception)
     return rb_block_call(rb_cThread, rb_intern("handle_interrupt"), 1, &mask, nothing, Qnil);
 }
 
+/* Killing a thread empties its queue: what was sent to it never comes. */
+static bool on_its_way(const struct scope *scope)
+{
+    return scope->sent != scope->delivered &&
+           (sending == scope ||
+            RTEST(rb_funcall(rb_thread_current(), rb_intern("pending_interrupt?"), 0)));
+}
+
 void coopdl_expiry_collect(struct scope *scope)
 {
     VALUE foreign = Qnil;
-    while (scope->sent != scope->delivered && atomic_load(&waiting)) {
+    while (on_its_way(scope)) {
         int raised;
         rb_protect(take, scope->exception, &raised);
         if (!raised)
@@ -380,6 +404,7 @@ void coopdl_expiry_collect(struct scope *scope)
 static void in_forked_child(void)
 {
     coopdl_scope_forked();
+    sending = NULL;
     sem_init(&expiries, 0, 0);
     atomic_store(&served, atomic_load(&posted));
     atomic_store(&waiting, false);

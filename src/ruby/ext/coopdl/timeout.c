@@ -12,6 +12,7 @@
  *   this scope's exception              raises Timeout::Error, or the class given
  *   another scope's, an exit, a break   lets it pass
  *   an error that follows from ours     lets it pass: the clean-up's own
+ *   Errno::ETIMEDOUT or EINTR, and
  *   any other StandardError             raises, with that error as the cause:
  *                                       it is what a call was cut with
  *   a value, or a throw of ours         raises: what was cut was swallowed.  But
@@ -111,6 +112,14 @@ static bool follows(VALUE error, uint64_t serial)
     return false;
 }
 
+/* It may follow from our exception all the same: a C function has caught that and says by errno
+ * what it was doing, as starting a program does. */
+static bool is_cut(VALUE error)
+{
+    return rb_obj_is_kind_of(error, rb_path2class("Errno::ETIMEDOUT")) ||
+           rb_obj_is_kind_of(error, rb_path2class("Errno::EINTR"));
+}
+
 /* The place where the block was is of more use than ours. */
 NORETURN(static void raise_timeout(struct call *call));
 static void raise_timeout(struct call *call)
@@ -132,8 +141,9 @@ static VALUE conclude_error(VALUE arguments, VALUE error)
     bool own = owner == serial, given = !NIL_P(call->scope.klass);
     if (own && !given)
         raise_timeout(call);
-    if (!call->expired || owner || (given && call->raised) ||
-        !rb_obj_is_kind_of(error, rb_eStandardError) || follows(error, serial))
+    bool cut = call->expired && !owner && is_cut(error);
+    if (!cut && (!call->expired || owner || (given && call->raised) ||
+                 !rb_obj_is_kind_of(error, rb_eStandardError) || follows(error, serial)))
         rb_exc_raise(error);
     raise_timeout(call);
 }
