@@ -11,7 +11,7 @@ packages=(
   curl python3 python3-pycurl ruby            # the programs that the tests and the demo run
   ruby-dev ruby-minitest                      # the Ruby module, and its tests
   ruby-typhoeus ruby-ffi                      # with what Ruby programs block in
-  ruby-pg ruby-mysql2 ruby-redis              #
+  ruby-pg ruby-redis                          #
   valgrind strace                             # what the fast path costs
   clang-format clang-tidy cppcheck shellcheck # what looks at the source
 )

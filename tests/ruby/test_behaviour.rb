@@ -152,11 +152,8 @@ class Behaviour < CoopdlTest
       silent_server { |port| bounded { PG.connect(host: "127.0.0.1", port: port, user: "u") } }
     end
   end
-  if library("mysql2")
-    ends("mysql2") do
-      silent_server { |port| bounded { Mysql2::Client.new(host: "127.0.0.1", port: port) } }
-    end
-  end
+  # mysql2 is left out: when connecting has been interrupted, Debian's 0.5.3 may crash later, as the
+  # client is freed.
   if library("redis")
     ends("redis") do
       silent_server do |port|
