@@ -45,8 +45,10 @@ build() {
   fi && ninja -C "$directory"
 }
 
+# Without the modules, which are not built by default yet.
 source_files() {
-  find include src tests -name '*.c' -o -name '*.h' -o -name '*.cpp'
+  find include src tests \( -path src/python -o -path src/ruby \) -prune -o \
+    \( -name '*.c' -o -name '*.h' -o -name '*.cpp' \) -print
 }
 
 layout() {

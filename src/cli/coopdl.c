@@ -40,6 +40,9 @@ static const char help[] =
     "      --foreground        signal COMMAND alone, not its process group, and\n"
     "                          leave it the terminal\n"
     "      --preserve-status   exit with COMMAND's status also after the deadline\n"
+    "      --ruby              start COMMAND with RUBYOPT=-rcoopdl: Ruby's main thread gets\n"
+    "                          a Timeout::Error at the deadline, also where it computes\n"
+    "                          (the gem coopdl is to be installed)\n"
     "  -v, --verbose           one line on stderr when the deadline has passed, and\n"
     "                          for each signal sent\n"
     "      --help              print this and exit\n"
@@ -59,7 +62,7 @@ static const char help[] =
     "  137  if COMMAND (or coopdl itself) was sent KILL\n"
     "  that of COMMAND otherwise; if a signal ended it, that signal ends coopdl too\n";
 
-enum { FOREGROUND = 256, PRESERVE_STATUS, GRACE, HELP, VERSION };
+enum { FOREGROUND = 256, PRESERVE_STATUS, RUBY, GRACE, HELP, VERSION };
 
 static const char short_options[] = "+:k:s:v"; /* +: COMMAND's options are COMMAND's */
 
@@ -69,6 +72,7 @@ static const struct option long_options[] = {
     {"help", no_argument, NULL, HELP},
     {"kill-after", required_argument, NULL, 'k'},
     {"preserve-status", no_argument, NULL, PRESERVE_STATUS},
+    {"ruby", no_argument, NULL, RUBY},
     {"signal", required_argument, NULL, 's'},
     {"verbose", no_argument, NULL, 'v'},
     {"version", no_argument, NULL, VERSION},
@@ -116,7 +120,7 @@ _Noreturn static void fail_option(int found, char **arguments)
     bool is_letter =
         found == '?' && optopt > 0 && optopt < FOREGROUND && !strchr(short_options, optopt);
     fail("%s '%s': accepted are --grace=DURATION|off, -s or --signal=SIGNAL, -k or "
-         "--kill-after=DURATION, --foreground, --preserve-status, -v or --verbose, --help, "
+         "--kill-after=DURATION, --foreground, --preserve-status, --ruby, -v or --verbose, --help, "
          "--version",
          found == ':' ? "missing value of option" : "invalid option",
          is_letter ? letter : arguments[optind - 1]);
@@ -145,6 +149,9 @@ static void read_options(int count, char **arguments, struct plan *plan)
             break;
         case PRESERVE_STATUS:
             plan->preserve_status = true;
+            break;
+        case RUBY:
+            plan->ruby = true;
             break;
         case HELP:
             print(help);
@@ -184,6 +191,8 @@ static void set_deadline(int64_t duration, const char *command, struct plan *pla
     if (outer < plan->deadline)
         plan->deadline = outer;
     hand_down(plan->deadline, preload ? library : NULL);
+    if (plan->ruby)
+        require_in_ruby();
     free(library);
 }
 

@@ -105,3 +105,13 @@ void hand_down(int64_t deadline, const char *library)
     if (library)
         set_preload(library);
 }
+
+void require_in_ruby(void)
+{
+    const char *others = getenv("RUBYOPT");
+    char *options;
+    if (asprintf(&options, "-rcoopdl%s%s", others && *others ? " " : "", others ? others : "") < 0)
+        fail("cannot set RUBYOPT: %s", strerror(ENOMEM));
+    set("RUBYOPT", options);
+    free(options);
+}

@@ -15,4 +15,7 @@ char *find_library(void);
 /* Sets what the command's program is to inherit; `library` null: no preload. */
 void hand_down(int64_t deadline, const char *library);
 
+/* Has every Ruby that is started load the gem, ahead of what RUBYOPT says already. */
+void require_in_ruby(void);
+
 #endif

@@ -14,6 +14,7 @@ struct plan {
     int signal;
     bool foreground;
     bool preserve_status;
+    bool ruby; /* load the gem */
     bool verbose;
 };
 

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * scope.c -- which scopes there are, by thread and all together.
+ *
+ * What must hold:
+ * - A scope lies on the machine stack of the fiber that entered it, and that
+ *   fiber is marked as long as the scope is linked: an Enumerator that is given
+ *   up in the middle leaves no scope in freed memory.
+ * - The chains and the list of all are changed with the GVL and the lock, since
+ *   the hook looks at them without the GVL; nobody waits for anything while he
+ *   holds the lock.
+ *
+ * Interleaving: fibers of one thread leave in any order, but the library's
+ * scopes of a thread are a stack.  Who leaves takes the inner ones along there
+ * and enters them again.
+ */
+#include "scope.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+__thread struct scope *coopdl_innermost;
+
+static struct scope *youngest;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static uint64_t serials;
+
+static void link_in(struct scope *scope)
+{
+    scope->outer = coopdl_innermost;
+    scope->inner = NULL;
+    scope->younger = NULL;
+    pthread_mutex_lock(&lock);
+    if (coopdl_innermost)
+        coopdl_innermost->inner = scope;
+    coopdl_innermost = scope;
+    scope->older = youngest;
+    if (youngest)
+        youngest->younger = scope;
+    youngest = scope;
+    pthread_mutex_unlock(&lock);
+}
+
+void coopdl_scope_unlink(struct scope *scope)
+{
+    if (scope->given_up)
+        return;
+    pthread_mutex_lock(&lock);
+    if (scope->inner)
+        scope->inner->outer = scope->outer;
+    else
+        coopdl_innermost = scope->outer;
+    if (scope->outer)
+        scope->outer->inner = scope->inner;
+    if (scope->younger)
+        scope->younger->older = scope->older;
+    else
+        youngest = scope->older;
+    if (scope->older)
+        scope->older->younger = scope->younger;
+    pthread_mutex_unlock(&lock);
+}
+
+static int enter_core(struct scope *scope)
+{
+    return scope->shield ? coopdl_shield(&scope->core)
+                         : coopdl_enter(&scope->core, scope->deadline);
+}
+
+static void enter(struct scope *scope)
+{
+    scope->thread = rb_thread_current();
+    scope->fiber = rb_fiber_current();
+    scope->exception = Qnil;
+    scope->left = scope->given_up = false;
+    scope->serial = ++serials;
+    scope->sent = scope->delivered = 0;
+    atomic_init(&scope->stage, STAGE_ENTERED);
+    atomic_init(&scope->asked, 0);
+    atomic_init(&scope->wanted, false);
+    link_in(scope);
+    if (enter_core(scope) == 0)
+        return;
+    int error = errno;
+    coopdl_scope_unlink(scope);
+    rb_syserr_fail(error, "cannot keep a deadline");
+}
+
+void coopdl_scope_enter(struct scope *scope, int64_t deadline)
+{
+    scope->shield = false;
+    scope->deadline = deadline;
+    enter(scope);
+}
+
+void coopdl_scope_shield(struct scope *scope)
+{
+    scope->shield = true;
+    scope->deadline = COOPDL_NEVER;
+    scope->klass = scope->message = scope->tag = Qnil;
+    enter(scope);
+}
+
+int coopdl_scope_leave(struct scope *scope)
+{
+    if (scope->given_up)
+        return 1;
+    scope->left = true;
+    int passed = coopdl_leave(&scope->core);
+    for (struct scope *inner = scope->inner; inner; inner = inner->inner)
+        enter_core(inner);
+    return passed;
+}
+
+struct scope *coopdl_scope_youngest(void)
+{
+    return youngest;
+}
+
+struct scope *coopdl_scope_find(uint64_t serial)
+{
+    struct scope *scope = youngest;
+    while (scope && scope->serial != serial)
+        scope = scope->older;
+    return scope;
+}
+
+bool coopdl_scope_visit(const coopdl_scope *core, bool (*look)(struct scope *, void *), void *data)
+{
+    pthread_mutex_lock(&lock);
+    struct scope *scope = youngest;
+    while (scope && &scope->core != core)
+        scope = scope->older;
+    bool found = scope;
+    while (scope && !scope->shield && look(scope, data))
+        scope = scope->inner;
+    pthread_mutex_unlock(&lock);
+    return found;
+}
+
+bool coopdl_scope_shielded(const struct scope *scope)
+{
+    for (scope = scope->inner; scope; scope = scope->inner)
+        if (scope->shield)
+            return true;
+    return false;
+}
+
+void coopdl_scope_forked(void)
+{
+    lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    youngest = NULL;
+    struct scope *scope = coopdl_innermost;
+    while (scope && scope->outer)
+        scope = scope->outer;
+    for (; scope; scope = scope->inner) {
+        scope->younger = NULL;
+        scope->older = youngest;
+        if (youngest)
+            youngest->younger = scope;
+        youngest = scope;
+    }
+}
+
+static void mark(void *unused)
+{
+    (void)unused;
+    for (const struct scope *scope = youngest; scope; scope = scope->older) {
+        rb_gc_mark(scope->thread);
+        rb_gc_mark(scope->fiber);
+        rb_gc_mark(scope->klass);
+        rb_gc_mark(scope->message);
+        rb_gc_mark(scope->tag);
+        rb_gc_mark(scope->exception);
+    }
+}
+
+static const rb_data_type_t scopes_type = {
+    .wrap_struct_name = "coopdl scopes",
+    .function = {.dmark = mark},
+};
+
+void coopdl_scope_init(void)
+{
+    static char something; /* an object without data is not marked */
+    rb_gc_register_mark_object(TypedData_Wrap_Struct(rb_cObject, &scopes_type, &something));
+}

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+# frozen_string_literal: true
+
+# coopdl/timeout.rb -- puts Timeout.timeout on Coopdl.timeout, for all that uses
+# it: Net::HTTP, Resolv and the like.
+
+require "coopdl"
+
+module Timeout
+  ExitException = Coopdl::ExitException unless const_defined?(:ExitException, false)
+
+  singleton_class.send(:remove_method, :timeout)
+  remove_method :timeout
+
+  # (see Coopdl.timeout)
+  def self.timeout(sec, klass = nil, message = nil, &block)
+    Coopdl.timeout(sec, klass, message, &block)
+  end
+
+  # For classes that include Timeout.
+  private def timeout(*args, &block)
+    Timeout.timeout(*args, &block)
+  end
+end

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+# frozen_string_literal: true
+
+# support.rb -- clocks, servers that never answer, and other Ruby processes.
+
+require_relative "tap"
+require "coopdl"
+require "minitest/test"
+require "open3"
+require "rbconfig"
+require "socket"
+
+class CoopdlTest < Minitest::Test
+  # How late an expiry may be: the machine is shared. What it was is printed.
+  LATEST = 1.0
+
+  def now
+    Process.clock_gettime(Process::CLOCK_MONOTONIC)
+  end
+
+  def note(text)
+    puts "# #{text}"
+  end
+
+  def spin(seconds)
+    until_then = now + seconds
+    nil while now < until_then
+  end
+
+  # The block is to end by its limit with this exception; how late it did.
+  def assert_expires(limit, klass = Timeout::Error, latest: LATEST, &block)
+    begun = now
+    error = assert_raises(klass) { Coopdl.timeout(limit, &block) }
+    late = now - begun - limit
+    assert_operator late, :>=, 0, "early: #{error.full_message}"
+    assert_operator late, :<, latest
+    late
+  end
+
+  def in_thread(&block)
+    thread = Thread.new(&block)
+    thread.report_on_exception = false
+    thread.value
+  end
+
+  # A port that takes connections (the kernel does) and never answers.
+  def silent_server
+    server = TCPServer.new("127.0.0.1", 0)
+    yield server.local_address.ip_port
+  ensure
+    server&.close
+  end
+
+  # A port where connecting waits: its queue is full.
+  def full_server
+    server = Socket.new(:INET, :STREAM)
+    server.bind(Addrinfo.tcp("127.0.0.1", 0))
+    server.listen(0)
+    address = server.local_address
+    clients = Array.new(4) do
+      Socket.new(:INET, :STREAM).tap { |client| client.connect_nonblock(address, exception: false) }
+    end
+    yield address
+  ensure
+    clients&.each(&:close)
+    server&.close
+  end
+
+  # Runs a program in a Ruby of its own, bounded: its output, its status, and how long it took.
+  def ruby(program, *options, environment: {}, seconds: 20)
+    begun = now
+    output = +""
+    status = nil
+    Open3.popen2e(environment, RbConfig.ruby, *options, "-e", program) do |input, both, child|
+      input.close
+      reader = Thread.new { output << both.read }
+      unless child.join(seconds)
+        Process.kill(:KILL, child.pid)
+        output << "(killed after #{seconds} s)"
+      end
+      status = child.value
+      reader.join
+    end
+    [output, status, now - begun]
+  end
+end

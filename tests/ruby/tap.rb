@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+# frozen_string_literal: true
+
+# tap.rb -- minitest as the other tests are run: it reports in TAP, and what a
+# test says with `note` goes beside its result.
+
+gem "minitest"
+require "minitest"
+
+module Tap
+  class Reporter < Minitest::StatisticsReporter
+    def record(result)
+      super
+      good = result.passed? || result.skipped?
+      name = "#{result.klass}##{result.name.delete_prefix("test_")}"
+      puts "#{"not " unless good}ok #{count} - #{name}#{skip(result)}"
+      comment(result.failure) unless good
+    end
+
+    def report
+      super
+      puts "1..#{count}"
+    end
+
+    private
+
+    def skip(result)
+      result.skipped? ? " # SKIP #{result.failure.message.lines.first.chomp}" : ""
+    end
+
+    def comment(failure)
+      text = failure.message
+      if failure.is_a?(Minitest::UnexpectedError)
+        text = failure.error.full_message(highlight: false)
+      end
+      text.each_line { |line| puts "# #{line}" }
+      puts "# #{failure.location}"
+    end
+  end
+
+  # Runs the tests whose name matches the first argument, or all; the exit status
+  # says whether they passed.
+  def self.run
+    $stdout.sync = true
+    Minitest.seed = Random.new_seed & 0xffff
+    puts "# seed #{Minitest.seed}"
+    srand(Minitest.seed)
+    reporter = Reporter.new($stdout, {})
+    reporter.start
+    Minitest.__run(reporter, ARGV[0] ? { filter: "/#{ARGV[0]}/" } : {})
+    reporter.report
+    exit!(reporter.passed? ? 0 : 1)
+  end
+end

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+# frozen_string_literal: true
+
+# test_behaviour.rb -- whatever a block is in at its deadline, it ends: in the
+# main thread and in another. COOPDL_ROUNDS says how often each is tried.
+
+require_relative "support"
+require "coopdl/timeout"
+require "net/http"
+require "resolv"
+require "tempfile"
+
+class Behaviour < CoopdlTest
+  ROUNDS = Integer(ENV.fetch("COOPDL_ROUNDS", "5"))
+  LIMIT = 0.03
+
+  # In ms. It is below 1 on a machine that is idle; a thread that computes and is
+  # not made to hand over the GVL ends 100 late.
+  MEDIAN = 50
+
+  # Tests `name` in both kinds of thread.
+  def self.ends(name, &body)
+    define_method("test_#{name}_in_the_main_thread") { measure { instance_exec(&body) } }
+    define_method("test_#{name}_in_another_thread") do
+      in_thread { measure { instance_exec(&body) } }
+    end
+  end
+
+  # For what Debian may not have packaged.
+  def self.library(name)
+    require name
+    true
+  rescue LoadError
+    define_method("test_#{name}") { skip "there is no #{name}" }
+    false
+  end
+
+  # The body says by `bounded` what is to end; what is outside prepares it.
+  def measure
+    @late = []
+    ROUNDS.times { yield }
+    assert_equal ROUNDS, @late.size
+    sorted = @late.sort.map { |late| (late * 1000).round(2) }
+    assert_operator sorted[sorted.size / 2], :<, MEDIAN
+    note "late: median #{sorted[sorted.size / 2]} ms, worst #{sorted.last} ms"
+  end
+
+  def bounded(&block)
+    @late << assert_expires(LIMIT, &block)
+  end
+
+  ends("loop") { bounded { while true; end } }
+  ends("big_numbers") { bounded { (1..200_000).reduce(:*) } }
+  ends("regex") { bounded { /\A(a+)+\z/.match?("#{"a" * 40}!") } }
+  ends("sleep") { bounded { sleep } }
+  ends("sleep_with_a_time") { bounded { sleep 30 } }
+
+  ends("socket_read") do
+    silent_server { |port| TCPSocket.open("127.0.0.1", port) { |socket| bounded { socket.read } } }
+  end
+  ends("accept") do
+    TCPServer.open("127.0.0.1", 0) { |server| bounded { server.accept } }
+  end
+  ends("connect") do
+    full_server { |address| bounded { address.connect } }
+  end
+  ends("select") do
+    IO.pipe { |reader, _| bounded { IO.select([reader]) } }
+  end
+  ends("popen") do
+    IO.popen(%w[cat], "r+") { |pipe| bounded { pipe.read } }
+  end
+  ends("gets_from_a_fifo") do
+    Dir.mktmpdir do |directory|
+      fifo = File.join(directory, "fifo")
+      File.mkfifo(fifo)
+      File.open(fifo, File::RDWR) { |file| bounded { file.gets } }
+    end
+  end
+  ends("opening_a_fifo") do
+    Dir.mktmpdir do |directory|
+      File.mkfifo(fifo = File.join(directory, "fifo"))
+      bounded { File.open(fifo) }
+    end
+  end
+  ends("system") { bounded { system("sleep", "30", err: File::NULL) } }
+  ends("backticks") { bounded { `sleep 30 2>/dev/null` } }
+  ends("process_wait") do
+    child = Process.spawn("sleep", "30")
+    bounded { Process.wait(child) }
+  ensure
+    Process.kill(:KILL, child)
+    Process.wait(child)
+  end
+
+  ends("queue") { bounded { Queue.new.pop } }
+  ends("condition_variable") do
+    mutex = Mutex.new
+    bounded { mutex.synchronize { ConditionVariable.new.wait(mutex) } }
+    refute_predicate mutex, :locked?
+  end
+  ends("mutex") do
+    mutex = Mutex.new
+    held = Queue.new
+    holder = Thread.new { mutex.synchronize { held << 1; sleep } }
+    held.pop
+    bounded { mutex.lock }
+    refute_predicate mutex, :owned?
+  ensure
+    holder.kill.join
+  end
+  ends("join") do
+    thread = Thread.new { sleep }
+    bounded { thread.join }
+  ensure
+    thread.kill.join
+  end
+  ends("flock") do
+    Tempfile.create do |file|
+      file.flock(File::LOCK_EX)
+      File.open(file.path) { |other| bounded { other.flock(File::LOCK_EX) } }
+    end
+  end
+
+  ends("net_http") do
+    silent_server { |port| bounded { Net::HTTP.get("127.0.0.1", "/", port) } }
+  end
+  ends("resolv") do
+    UDPSocket.open do |silent|
+      silent.bind("127.0.0.1", 0)
+      port = silent.local_address.ip_port
+      dns = Resolv::DNS.new(nameserver_port: [["127.0.0.1", port]], search: [], ndots: 1)
+      bounded { dns.getaddress("coopdl.test") }
+      dns.close
+    end
+  end
+
+  if library("typhoeus")
+    ends("typhoeus") do
+      silent_server { |port| bounded { Typhoeus.get("http://127.0.0.1:#{port}/") } }
+    end
+    ends("typhoeus_hydra") do
+      silent_server do |port|
+        hydra = Typhoeus::Hydra.new
+        3.times { hydra.queue(Typhoeus::Request.new("http://127.0.0.1:#{port}/")) }
+        bounded { hydra.run }
+      end
+    end
+  end
+  if library("pg")
+    ends("pg") do
+      silent_server { |port| bounded { PG.connect(host: "127.0.0.1", port: port, user: "u") } }
+    end
+  end
+  # mysql2 is left out: when connecting has been interrupted, Debian's 0.5.3 may crash later, as the
+  # client is freed.
+  if library("redis")
+    ends("redis") do
+      silent_server do |port|
+        bounded { Redis.new(host: "127.0.0.1", port: port, timeout: 60).ping }
+      end
+    end
+  end
+  if library("ffi")
+    module Libc
+      extend FFI::Library
+      ffi_lib FFI::Library::LIBC
+      attach_function :poll, %i[pointer int int], :int
+      attach_function :released_poll, :poll, %i[pointer int int], :int, blocking: true
+    end
+    # As libcurl does: it goes on when it was interrupted, and not on any other error.
+    ends("ffi") { bounded { nil while Libc.poll(nil, 0, -1) < 0 } }
+    ends("ffi_blocking") { bounded { nil while Libc.released_poll(nil, 0, -1) < 0 } }
+  end
+end
+
+Tap.run

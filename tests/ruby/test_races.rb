@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: Apache-2.0
+# frozen_string_literal: true
+
+# test_races.rb -- expiries at the worst moments; what was swallowed; clean-up.
+
+require_relative "support"
+
+class Races < CoopdlTest
+  ROUNDS = 10_000
+
+  # Both ends of the block, its inside, its ensure and rescue: wherever it falls.
+  def test_nothing_is_raised_after_the_block
+    ended = Hash.new(0)
+    ROUNDS.times do |round|
+      limit = rand * 0.0004
+      work = rand * 0.0004
+      outcome =
+        begin
+          Coopdl.timeout(limit) { round.odd? ? spin(work) : sleep(work) }
+          :in_time
+        rescue Timeout::Error
+          :expired
+        end
+      ended[outcome] += 1
+      spin(rand * 0.0001)
+    end
+    sleep 0.2 # for a late one to turn up
+    note "#{ended}"
+    ended.each_value { |count| assert_operator count, :>, ROUNDS / 20 }
+    assert_equal ROUNDS, ended.values.sum
+    assert_nil Coopdl.remaining
+  end
+
+  def test_an_error_at_the_deadline
+    outcomes = Hash.new(0)
+    500.times do
+      Coopdl.timeout(0.001) do
+        spin(0.0008 + rand * 0.0004)
+        raise IOError, "mine"
+      end
+    rescue IOError, Timeout::Error => e
+      outcomes[e.class] += 1
+    end
+    assert_equal 500, outcomes.values.sum
+    note "#{outcomes}"
+  end
+
+  def test_swallowed_in_a_sleep
+    swallowed = 0
+    note_late "swallowed", (assert_expires(0.02) do
+      loop do
+        sleep
+      rescue Exception
+        swallowed += 1
+      end
+    end)
+    assert_operator swallowed, :>=, 1
+  end
+
+  def test_swallowed_while_computing
+    note_late "swallowed", (assert_expires(0.02) do
+      loop do
+        while true; end
+      rescue Exception
+        next
+      end
+    end)
+  end
+
+  def test_swallowed_in_another_rescue
+    assert_expires(0.02) do
+      raise IOError
+    rescue IOError
+      loop do
+        sleep
+      rescue Exception
+        next
+      end
+    end
+  end
+
+  def test_swallowed_and_returned
+    assert_expires(0.02) do
+      sleep
+    rescue Exception
+      :normally
+    end
+  end
+
+  def test_a_cut_call_whose_error_was_swallowed
+    cut = nil
+    reader, = IO.pipe
+    assert_expires(0.02) do
+      Thread.handle_interrupt(Exception => :never) do
+        reader.read
+      rescue SystemCallError => e
+        cut = e
+      end
+      :normally
+    end
+    assert_kind_of Errno::ETIMEDOUT, cut
+  ensure
+    reader.close
+  end
+
+  def test_the_error_of_a_cut_call_is_the_cause
+    reader, = IO.pipe
+    error = assert_raises(Timeout::Error) do
+      Thread.handle_interrupt(Exception => :never) { Coopdl.timeout(0.02) { reader.read } }
+    end
+    assert_kind_of Errno::ETIMEDOUT, error.cause
+  ensure
+    reader.close
+  end
+
+  # It sleeps, does I/O, computes, and handles exceptions of its own.
+  def clean_up(done)
+    sleep 0.05
+    IO.pipe do |reader, writer|
+      writer << "x"
+      Thread.new { sleep 0.02; writer.close }
+      done << reader.read
+    end
+    begin
+      raise IOError
+    rescue IOError
+      done << :handled
+    end
+    spin 0.15
+    done << :end
+  end
+
+  def assert_cleaned_up(done)
+    assert_equal ["x", :handled, :end], done
+  end
+
+  def test_ensure_is_left_in_peace
+    done = []
+    assert_expires(0.02) do
+      sleep
+    ensure
+      clean_up(done)
+    end
+    assert_cleaned_up(done)
+  end
+
+  def test_rescue_is_left_in_peace
+    done = []
+    assert_expires(0.02) do
+      spin 5
+    rescue Exception
+      clean_up(done)
+      raise
+    end
+    assert_cleaned_up(done)
+  end
+
+  def test_an_error_of_the_clean_up_passes
+    error = assert_raises(IOError) do
+      Coopdl.timeout(0.02) do
+        sleep
+      rescue Exception
+        raise IOError, "mine"
+      end
+    end
+    assert_kind_of Coopdl::ExitException, error.cause
+  end
+
+  # Threads that compute wait for their turn, up to 0.1 s for each of the others.
+  def test_a_hundred_threads
+    late = Queue.new
+    threads = Array.new(100) do |number|
+      Thread.new do
+        5.times do |round|
+          limit = 0.02 + rand * 0.1
+          late << assert_expires(limit, latest: 10) { number % 10 == round ? loop {} : sleep }
+        end
+      end
+    end
+    threads.each(&:value)
+    assert_equal 500, late.size
+    note_late "of 100 threads, the worst", Array.new(500) { late.pop }.max
+  end
+
+  def note_late(what, late)
+    note "#{what}: #{(late * 1000).round(2)} ms late"
+  end
+
+  def test_killing_the_thread
+    thread = Thread.new { Coopdl.timeout(30) { sleep } }
+    Thread.pass until thread.stop?
+    thread.kill
+    assert thread.join(5)
+    assert_nil thread.value
+  end
+
+  def test_an_enumerator_that_is_given_up
+    in_thread do
+      enumerator = Enumerator.new { |yielder| Coopdl.timeout(0.1) { yielder << 1 } }
+      assert_equal 1, enumerator.next
+      enumerator = nil
+      GC.start
+      # As with stdlib's, whatever runs when it expires gets it.
+      raised = 0
+      begin
+        sleep 0.5
+      rescue Exception
+        (raised += 1) < 10 ? retry : raise
+      end
+      assert_includes 1..2, raised
+      assert_expires(0.02) { sleep }
+    end
+  end
+
+  def test_a_limit_in_the_clean_up
+    inner = nil
+    assert_expires(0.02) do
+      sleep
+    ensure
+      inner = assert_expires(0.02) { sleep }
+    end
+    assert inner
+  end
+
+  def test_a_limit_after_an_own_class_was_rescued
+    own = Class.new(StandardError)
+    Coopdl.timeout(0.02, own) do
+      begin
+        sleep
+      rescue own
+        :handled
+      end
+      assert_expires(0.02) { sleep }
+    end
+  end
+
+  def test_nested_scopes_that_expire_together
+    done = []
+    20.times do
+      assert_expires(0.005) do
+        Coopdl.timeout(0.005) { Coopdl.timeout(0.006) { sleep } }
+      ensure
+        sleep 0.02
+        done << 1
+      end
+    end
+    assert_equal 20, done.size
+  end
+
+  def test_gc_stress
+    12.times do |round|
+      GC.stress = true
+      begin
+        Coopdl.timeout(0.01) { round.odd? ? sleep : loop {} }
+        flunk "it went on"
+      rescue Timeout::Error => e
+        assert_equal "execution expired", e.message
+      ensure
+        GC.stress = false
+      end
+    end
+  end
+
+  def test_compaction
+    skip "this ruby does not compact" unless GC.respond_to?(:compact)
+    20.times do |round|
+      assert_expires(0.01) do
+        GC.compact
+        round.odd? ? sleep : loop {}
+      end
+    end
+  end
+end
+
+Tap.run
