@@ -99,9 +99,13 @@ static bool due(struct coopdl_thread *thread, int64_t now, bool asking)
     return true;
 }
 
-/* Why a thread that is to be cut needs a kick; COOPDL_KICK_CAUSES if it needs none. */
-static coopdl_kick_cause cause_for(struct coopdl_thread *thread)
+/* Why an expired thread needs a kick; COOPDL_KICK_CAUSES if it needs none. */
+static coopdl_kick_cause cause_for(struct coopdl_thread *thread, enum coopdl_verdict verdict)
 {
+    if (verdict == COOPDL_PEACE)
+        return COOPDL_KICK_CAUSES;
+    if (verdict == COOPDL_KICK) /* the trap does not do what the runtime wants it for */
+        return COOPDL_KICK_UNTRAPPED;
     if (!atomic_exchange(&thread->kicked, true))
         return COOPDL_KICK_EXPIRY;
     if (atomic_load(&thread->selector) != TRAP_SHUT)
@@ -135,9 +139,7 @@ static void visit(struct coopdl_thread *thread, int64_t now, bool asking)
     atomic_store(&thread->backoff, 2 * backoff < LAST_BACKOFF ? 2 * backoff : LAST_BACKOFF);
     atomic_store(&thread->visit, outer < next ? outer : next);
     atomic_fetch_add(&thread->visits, 1);
-    coopdl_kick_cause cause = verdict == COOPDL_PEACE  ? COOPDL_KICK_CAUSES
-                              : verdict == COOPDL_KICK ? COOPDL_KICK_UNTRAPPED
-                                                       : cause_for(thread);
+    coopdl_kick_cause cause = cause_for(thread, verdict);
     if (cause == COOPDL_KICK_CAUSES) {
         coopdl_kick_drop(thread);
         return;
