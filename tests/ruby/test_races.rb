@@ -166,6 +166,28 @@ class Races < CoopdlTest
     assert_kind_of Coopdl::ExitException, error.cause
   end
 
+  # Of two exceptions that it is let have at once Ruby 3.1 raises one and forgets the other.
+  def forgotten_behind_another
+    thread = Thread.current
+    assert_expires(0.02) do
+      begin
+        Thread.handle_interrupt(Object => :never) do
+          Thread.new { thread.raise(IOError) }.join
+          spin 0.05
+        end
+      rescue IOError
+        :handled
+      end
+      loop {}
+    end
+  end
+
+  def test_forgotten_behind_another_in_the_main_thread = forgotten_behind_another
+
+  def test_forgotten_behind_another_in_another_thread
+    in_thread { forgotten_behind_another }
+  end
+
   # Threads that compute wait for their turn, up to 0.1 s for each of the others.
   def test_a_hundred_threads
     late = Queue.new
