@@ -45,9 +45,9 @@ build() {
   fi && ninja -C "$directory"
 }
 
-# Without the modules, which are not built by default yet.
+# Without the Python module, which is not built by default yet.
 source_files() {
-  find include src tests \( -path src/python -o -path src/ruby \) -prune -o \
+  find include src tests -path src/python -prune -o \
     \( -name '*.c' -o -name '*.h' -o -name '*.cpp' \) -print
 }
 

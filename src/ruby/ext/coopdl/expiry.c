@@ -164,8 +164,7 @@ static VALUE failure(VALUE unused, VALUE error)
 VALUE coopdl_expiry_exception(struct scope *scope, VALUE klass)
 {
     VALUE arguments[] = {klass, scope->message}, serial = ULL2NUM(scope->serial);
-    VALUE exception =
-        rb_rescue2(make, (VALUE)arguments, failure, Qnil, rb_eException, (VALUE)0);
+    VALUE exception = rb_rescue2(make, (VALUE)arguments, failure, Qnil, rb_eException, (VALUE)0);
     if (!rb_obj_is_kind_of(exception, rb_eException))
         exception = rb_exc_new_cstr(rb_eTypeError, "exception object expected");
     if (OBJ_FROZEN(exception))
