@@ -21,9 +21,9 @@
  *
  * Nothing is cut at first, so that Ruby's own calls get their exception and no
  * Errno::ETIMEDOUT.  Where it does not come through, the call is one that Ruby
- * cannot interrupt, and is cut: from the second time that the hook is asked on
- * when the exception has been sent, from the third on when not even that was
- * possible, since such a call holds the GVL.
+ * cannot interrupt, and is cut: when the exception was sent a while ago, or when
+ * not even that was possible the third time that the hook is asked, since such a
+ * call holds the GVL.
  *
  * Once raised, the scope is left in peace as long as the exception is at work,
  * which the waiter looks at each time the hook is asked (Coopdl.at_work?).  One
@@ -38,11 +38,13 @@
 #include <ruby/debug.h>
 #include <ruby/thread.h>
 #include <semaphore.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* How long a thread that hands over the GVL waits for the waiter to have had it. */
-enum { HAND_OVER = 20000000 };
+/* In ns: how long a thread that hands over the GVL waits for the waiter to have had it, and how
+ * long one that has been sent its exception may take to raise it. */
+enum { HAND_OVER = 20000000, PATIENCE = 500000 };
 
 /* The main thread under a budget that has ended. */
 static struct scope budget;
@@ -58,14 +60,13 @@ static ID id_owner;
 static rb_postponed_job_handle_t job;
 #endif
 
-static enum coopdl_verdict verdict(struct scope *scope)
+static enum coopdl_verdict verdict(struct scope *scope, int64_t now)
 {
-    unsigned asked = atomic_fetch_add(&scope->asked, 1);
     switch (atomic_load(&scope->stage)) {
     case STAGE_ENTERED:
-        return asked < 2 ? COOPDL_KICK : COOPDL_CUT;
+        return atomic_fetch_add(&scope->asked, 1) < 2 ? COOPDL_KICK : COOPDL_CUT;
     case STAGE_SENT:
-        return asked < 1 ? COOPDL_KICK : COOPDL_CUT;
+        return now < atomic_load(&scope->sent_at) + PATIENCE ? COOPDL_KICK : COOPDL_CUT;
     default:
         return COOPDL_PEACE;
     }
@@ -86,7 +87,7 @@ static bool inquire(struct scope *scope, void *data)
     atomic_store(&scope->wanted, true);
     if (atomic_load(&scope->stage) == STAGE_ENTERED)
         atomic_fetch_add(&urgent, 1);
-    inquiry->verdict = verdict(scope);
+    inquiry->verdict = verdict(scope, inquiry->now);
     return inquiry->verdict == COOPDL_PEACE;
 }
 
@@ -197,7 +198,7 @@ static void send_exception(struct scope *scope)
         return;
     scope->exception = exception;
     scope->sent++;
-    atomic_store(&scope->asked, 0);
+    atomic_store(&scope->sent_at, coopdl_now());
     atomic_store(&scope->stage, STAGE_SENT);
     sending = scope;
     rb_funcall(thread, rb_intern("raise"), 1, exception);
@@ -294,8 +295,24 @@ static VALUE waiter_run(VALUE self)
     return rb_ensure(wait_and_serve, self, stop_waiting, self);
 }
 
+/* Ruby's own handler for SIGSYS does nothing, but with a handler of the program's the library does
+ * not trap its threads: libc's own calls, as in getaddrinfo, would go on.  The program's is kept.
+ */
+static void make_room_for_the_trap(void)
+{
+    struct sigaction action;
+    if (sigaction(SIGSYS, NULL, &action) != 0 || action.sa_handler == SIG_DFL ||
+        action.sa_handler == SIG_IGN)
+        return;
+    VALUE number = INT2FIX(SIGSYS), standard = rb_str_new_cstr("SYSTEM_DEFAULT");
+    VALUE before = rb_funcall(rb_mKernel, rb_intern("trap"), 2, number, standard);
+    if (!NIL_P(before))
+        rb_funcall(rb_mKernel, rb_intern("trap"), 2, number, before);
+}
+
 static VALUE start_waiter(VALUE unused)
 {
+    make_room_for_the_trap();
     rb_funcall(coopdl, rb_intern("start_waiter"), 0);
     return unused;
 }
@@ -323,7 +340,6 @@ void coopdl_expiry_deliver(struct scope *scope, VALUE exception)
         inner->exception = exception;
         if (atomic_load(&inner->stage) == STAGE_ENTERED || inner == scope)
             atomic_store(&inner->stage, STAGE_AT_WORK);
-        atomic_store(&inner->asked, 0);
     }
     scope->delivered = scope->sent;
     if (once)
