@@ -412,7 +412,7 @@ def ssl_handshake():
 def ssl_handshake_timed():
     """In a worker thread it ends at its own time-out only: ssl takes no error of poll for an
     answer.  So that is short, and with --strict this fails."""
-    yield from handshake_with(OWN if in_main_thread() else 0.4)
+    yield from handshake_with(OWN)
 
 
 @case('sqlite3')
