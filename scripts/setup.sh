@@ -11,6 +11,10 @@ packages=(
   curl python3 python3-pycurl ruby            # the programs that the tests and the demo run
   ruby-dev ruby-minitest                      # the gem, and its tests
   ruby-ffi ruby-pg ruby-redis ruby-typhoeus   # what they time out
+  python3-dev python3-mesonpy python3-pip     # the Python package, and what its tests use
+  mypy python3-pytest python3-pytest-timeout  #
+  python3-requests python3-psycopg2           #
+  python3-redis python3-gevent                #
   valgrind strace                             # what the fast path costs
   clang-format clang-tidy cppcheck shellcheck # what looks at the source
 )

@@ -682,20 +682,6 @@ Test(wrappers, a_local_connection_that_waits_is_cut)
     coopdl_leave(&scope);
 }
 
-Test(wrappers, retry_loops_do_not_spin)
-{
-    /* After the fourth cut each waits: 300 ms hold a few dozen of them, not thousands. */
-    coopdl_scope scope;
-    int fd = silent_pipe();
-    coopdl_enter(&scope, 0);
-    int64_t until = coopdl_after(300 * MS);
-    int rounds = 0;
-    while (coopdl_now() < until && read_errno(fd))
-        rounds++;
-    expect(rounds >= 5 && rounds < 60, "%d", rounds);
-    coopdl_leave(&scope);
-}
-
 Test(wrappers, cancelled)
 {
     for (int i = 0; i < CASES; i++) {
