@@ -6,7 +6,7 @@
 require_relative "support"
 
 class Races < CoopdlTest
-  ROUNDS = 10_000 # in each kind of thread
+  ROUNDS = 5_000 # in each kind of thread
 
   # Both ends of the block, its inside, its ensure and rescue: wherever it falls.
   in_both("nothing_is_raised_after_the_block") do
@@ -287,7 +287,7 @@ class Races < CoopdlTest
   end
 
   in_both("gc_stress") do
-    12.times do |round|
+    4.times do |round|
       GC.stress = true
       begin
         Coopdl.timeout(0.01) { round.odd? ? sleep : loop {} }
