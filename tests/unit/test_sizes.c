@@ -3,7 +3,7 @@
  * test_sizes.c -- times and offsets arrive whole, in both directions, whatever
  * their size: before a far deadline, and after expiry where nothing waits.
  */
-#include "sizes.h"
+#include "names.h"
 #include "support.h"
 
 #include <aio.h>
@@ -195,6 +195,8 @@ Test(sizes, large_files_open_by_the_names_for_them)
         for (size_t i = 0; i < sizeof(openers) / sizeof(openers[0]); i++) {
             coopdl_scope scope;
             bool can = sizeof(long) == 8 || strstr(openers[i].name, "64");
+            if (!is_here(openers[i].name) && sizeof(long) == 8)
+                continue;
             enter(&scope, expired);
             int error = open_by(openers[i].name, openers[i].at, path);
             expect(error == (can ? 0 : EOVERFLOW), "%s, expired %d: %s", openers[i].name, expired,
@@ -247,7 +249,11 @@ Test(sizes, what_is_left_of_a_timeout)
     set_alarm();
     enter(&scope, false);
     expect(select(0, NULL, NULL, NULL, &timeout) == -1 && errno == EINTR);
+#ifdef __GLIBC__ /* which hands it on */
     expect(timeout.tv_sec == 9 && timeout.tv_usec > 0 && timeout.tv_usec < 985000);
+#else
+    expect(timeout.tv_sec == 10 && timeout.tv_usec == 0);
+#endif
     coopdl_leave(&scope);
 
     for (int expired = 0; expired < 2; expired++) {
@@ -382,7 +388,9 @@ Test(sizes, timeouts_that_are_absolute)
     until = in_a_moment(CLOCK_REALTIME);
     TAKES_A_MOMENT(sem_timedwait(&semaphore, &until) == -1 && errno == ETIMEDOUT);
     until = in_a_moment(CLOCK_MONOTONIC);
+#ifdef __GLIBC__
     TAKES_A_MOMENT(sem_clockwait(&semaphore, CLOCK_MONOTONIC, &until) == -1 && errno == ETIMEDOUT);
+#endif
     until = in_a_moment(CLOCK_REALTIME);
     TAKES_A_MOMENT(mq_timedreceive(mq, text, 10, NULL, &until) == -1 && errno == ETIMEDOUT);
     expect(mq_send(mq, "x", 1, 0) == 0);
