@@ -103,7 +103,7 @@ Test(scope, both_expired)
 {
     int fd = silent_pipe();
     coopdl_scope outer, inner;
-    int64_t first = coopdl_after(10 * MS), second = coopdl_after(20 * MS);
+    int64_t first = coopdl_after(30 * MS), second = coopdl_after(90 * MS);
     coopdl_enter(&outer, second);
     coopdl_enter(&inner, first);
     expect(read_errno(fd) == EINTR);
@@ -217,7 +217,7 @@ Test(scope, delivered)
 {
     int fd = silent_pipe();
     coopdl_scope scope, inner;
-    coopdl_enter(&scope, coopdl_after(10 * MS));
+    coopdl_enter(&scope, coopdl_after(50 * MS));
     expect(coopdl_deliver(&scope) == -1 && errno == EINVAL, "not expired yet");
     await_expiry(&scope);
     expect(coopdl_deliver(&scope) == 0);
