@@ -16,7 +16,10 @@ packages=(
 # Other targets to build and test for: a second word size, where the architecture has one; a second
 # libc; a second architecture, emulated.
 [[ $(dpkg --print-architecture 2>/dev/null) != amd64 ]] ||
-  packages+=(gcc-multilib gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)
+  packages+=(
+    gcc-multilib
+    binutils-aarch64-linux-gnu libgcc-12-dev-arm64-cross libc6-dev-arm64-cross qemu-user
+  )
 packages+=(musl-tools)
 
 usage() {

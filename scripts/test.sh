@@ -164,7 +164,7 @@ if (( ${#failed[@]} == 0 )); then
   step 'tests' run_tests build
   step 'tests for 32 bits' other build-32 'gcc -m32' ''
   step 'tests for musl' other build-musl musl-gcc ''
-  step 'tests for aarch64' other build-aarch64 aarch64-linux-gnu-gcc \
+  step 'tests for aarch64' other build-aarch64 'clang --target=aarch64-linux-gnu' \
     'qemu-aarch64 -L /usr/aarch64-linux-gnu' --cross-file scripts/aarch64.ini
   step 'AddressSanitizer and UndefinedBehaviorSanitizer' \
     sanitized address,undefined --suite unit --suite soak
