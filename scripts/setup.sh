@@ -19,8 +19,14 @@ packages=(
   clang-format clang-tidy cppcheck shellcheck # what looks at the source
 )
 
-# A second word size, to build and test for: of the architectures that have one.
-[[ $(dpkg --print-architecture 2>/dev/null) != amd64 ]] || packages+=(gcc-multilib)
+# Other targets to build and test for: a second word size, where the architecture has one; a second
+# libc; a second architecture, emulated.
+[[ $(dpkg --print-architecture 2>/dev/null) != amd64 ]] ||
+  packages+=(
+    gcc-multilib
+    binutils-aarch64-linux-gnu libgcc-12-dev-arm64-cross libc6-dev-arm64-cross qemu-user
+  )
+packages+=(musl-tools)
 
 usage() {
   cat <<END

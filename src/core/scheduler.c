@@ -24,13 +24,13 @@
 #include "core/scheduler.h"
 
 #include "core/clock.h"
+#include "core/futex.h"
 #include "core/sys.h"
 #include "core/thread.h"
 #include "core/tick.h"
 
 #include <errno.h>
 #include <limits.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -50,8 +50,9 @@ static _Atomic int32_t scheduler_tid;
 static void sleep_until(int64_t when, uint32_t seen)
 {
     struct timespec until = coopdl_timespec(when);
-    coopdl_sys(SYS_futex, &alarm_count, FUTEX_WAIT_BITSET_PRIVATE, seen,
-               when == TIME_NEVER ? NULL : &until, 0, FUTEX_BITSET_MATCH_ANY);
+    /* Of the two waits the one that takes an absolute time; woken by whatever wakes. */
+    coopdl_sys(SYS_futex, &alarm_count, FUTEX_WAIT_BITSET | FUTEX_PRIVATE, seen,
+               when == TIME_NEVER ? NULL : &until, 0, ~UINT32_C(0));
 }
 
 static void *schedule(void *unused)
@@ -76,7 +77,7 @@ static void *schedule(void *unused)
 void coopdl_scheduler_rouse(void)
 {
     atomic_fetch_add(&alarm_count, 1);
-    coopdl_sys(SYS_futex, &alarm_count, FUTEX_WAKE_PRIVATE, 1);
+    coopdl_sys(SYS_futex, &alarm_count, FUTEX_WAKE | FUTEX_PRIVATE, 1);
 }
 
 static int launch(void)

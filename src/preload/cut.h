@@ -4,13 +4,13 @@
 #define COOPDL_PRELOAD_CUT_H
 
 #include "core/clock.h"
+#include "core/futex.h"
 #include "core/sys.h"
 #include "core/thread.h"
 #include "core/tick.h"
 #include "preload/real.h"
 
 #include <errno.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 
@@ -152,7 +152,7 @@ static inline bool coopdl_readable_timespec(const struct timespec *time)
 {
     /* A futex that does not have the expected value never sleeps, but its timeout is read first. */
     _Atomic uint32_t word = 0;
-    return time && coopdl_sys(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 1, time) == -EAGAIN;
+    return time && coopdl_sys(SYS_futex, &word, FUTEX_WAIT | FUTEX_PRIVATE, 1, time) == -EAGAIN;
 }
 
 /* Whether the kernel can read this mask; if so, `*copy` is the mask without the kick and without
