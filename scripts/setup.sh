@@ -10,6 +10,10 @@ packages=(
   libseccomp-dev                              #
   curl python3 python3-pycurl ruby            # the programs that the tests and the demo run
   valgrind strace                             # what the fast path costs
+  libpython3.11-testsuite                     # other people's tests
+  libjemalloc2 libtcmalloc-minimal4           # what else is preloaded, or built with, or watches
+  libmimalloc2.0 libfaketime libeatmydata1    #
+  libsocket-wrapper libclang-rt-14-dev gdb    #
   clang-format clang-tidy cppcheck shellcheck # what looks at the source
 )
 
