@@ -16,6 +16,10 @@ packages=(
   python3-requests python3-psycopg2           #
   python3-redis python3-gevent                #
   valgrind strace                             # what the fast path costs
+  libpython3.11-testsuite                     # other people's tests
+  libjemalloc2 libtcmalloc-minimal4           # what else is preloaded, or built with, or watches
+  libmimalloc2.0 libfaketime libeatmydata1    #
+  libsocket-wrapper libclang-rt-14-dev gdb    #
   clang-format clang-tidy cppcheck shellcheck # what looks at the source
 )
 
