@@ -9,6 +9,15 @@ packages=(
   libcriterion-dev libcurl4-openssl-dev       # the tests
   libseccomp-dev                              #
   curl python3 python3-pycurl ruby            # the programs that the tests and the demo run
+  git openssh-client openssl rsync socat wget # the programs of tests/programs/matrix.md, and
+  netcat-openbsd util-linux                   # what starts them
+  postgresql-client redis-tools nodejs        #
+  mariadb-client-core php-cli php-curl        #
+  php-mysql php-pgsql openjdk-17-jdk-headless #
+  libwww-perl liblwp-protocol-https-perl      #
+  python3-requests python3-urllib3            #
+  python3-httpx python3-psycopg2              #
+  python3-redis ruby-typhoeus ruby-pg         #
   valgrind strace                             # what the fast path costs
   clang-format clang-tidy cppcheck shellcheck # what looks at the source
 )
