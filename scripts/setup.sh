@@ -15,6 +15,13 @@ packages=(
   mypy python3-pytest python3-pytest-timeout  #
   python3-requests python3-psycopg2           #
   python3-redis python3-gevent                #
+  git openssh-client openssl rsync socat wget # the programs of tests/programs/matrix.md, and
+  netcat-openbsd util-linux                   # what starts them
+  postgresql-client redis-tools nodejs        #
+  mariadb-client-core php-cli php-curl        #
+  php-mysql php-pgsql openjdk-17-jdk-headless #
+  libwww-perl liblwp-protocol-https-perl      #
+  python3-urllib3 python3-httpx               #
   valgrind strace                             # what the fast path costs
   libpython3.11-testsuite                     # other people's tests
   libjemalloc2 libtcmalloc-minimal4           # what else is preloaded, or built with, or watches

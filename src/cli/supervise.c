@@ -3,11 +3,18 @@
  * supervise.c -- one child, one loop: signals that arrive are passed on, steps
  * of the ladder that are due are taken, until the child has ended.
  *
+ * A child that has ended late may leave others in our group: its own children,
+ * for which it could not wait any more (git's helpers).  They have the rest of
+ * the grace to end as well, and are signalled then.  They become our children
+ * and not init's: that is how they are told from those that a shell has put into
+ * our group (`coopdl 5s COMMAND | cat`), which may be waiting for us.
+ *
  * What must hold:
  * - The signals in question are blocked from before the fork and taken with
  *   sigtimedwait: none is lost between two looks, none arrives elsewhere.
  * - The child gets the mask and the dispositions that we got.
- * - No signal is sent after the child has been reaped: its id may be another's.
+ * - The child is not signalled by its id after it has been reaped: that may be
+ *   another's.  The group's is our own.
  * - An early or failed return of sigtimedwait does no harm, whatever the
  *   reason; only the child's state and the clock decide.
  */
@@ -32,7 +39,9 @@ enum step { DEADLINE, SIGNAL, KILL, NOTHING };
 struct watch {
     const struct plan *plan;
     const char *name;
-    pid_t child;
+    pid_t child; /* 0: it has ended */
+    int status;
+    bool late;
     sigset_t awaited;
     enum step step;
     int64_t due;
@@ -100,8 +109,8 @@ _Noreturn static void run(char **command, const struct plan *plan,
 static void send_signal(struct watch *watch, int number)
 {
     if (watch->plan->verbose)
-        fprintf(stderr, "coopdl: sending signal %s to command '%s'\n", signal_name(number),
-                watch->name);
+        fprintf(stderr, "coopdl: sending signal %s to %scommand '%s'%s\n", signal_name(number),
+                watch->child ? "" : "what ", watch->name, watch->child ? "" : " has left");
     if (watch->plan->foreground) {
         kill(watch->child, number);
         return;
@@ -113,10 +122,10 @@ static void send_signal(struct watch *watch, int number)
         sigdelset(&watch->awaited, number);
 
     bool last = number == SIGKILL;
-    if (last) /* also ours, so nothing comes after it */
+    if (last && watch->child) /* also ours, so nothing comes after it */
         kill(watch->child, number);
     kill(0, number);
-    bool apart = getpgid(watch->child) != getpgrp();
+    bool apart = watch->child && getpgid(watch->child) != getpgrp();
     if (apart)
         kill(watch->child, number);
 
@@ -184,16 +193,36 @@ static int await_signal(const sigset_t *signals, int64_t until)
     return sigtimedwait(signals, NULL, &timeout);
 }
 
-static int await_end(struct watch *watch)
+/* Orphans too: who leaves them unreaped would have them pile up. */
+static void reap(struct watch *watch)
 {
-    for (;;) {
+    int status;
+    pid_t ended;
+    while ((ended = waitpid(-1, &status, WNOHANG)) > 0)
+        if (ended == watch->child) {
+            watch->child = 0;
+            watch->status = status;
+            watch->late = coopdl_now() >= watch->plan->deadline;
+        }
+    if (watch->child && ended < 0 && errno == ECHILD)
+        fail("lost command '%s': %s", watch->name, strerror(errno));
+}
+
+/* Whether it has ended late and others are there that are still to be signalled. */
+static bool has_left_others(const struct watch *watch)
+{
+    siginfo_t info;
+    return watch->late && !watch->plan->foreground && watch->due != COOPDL_NEVER &&
+           waitid(P_PGID, (id_t)getpgrp(), &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
+static void await_end(struct watch *watch)
+{
+    while (watch->child || has_left_others(watch)) {
         int number = await_signal(&watch->awaited, watch->due);
-        int status;
-        pid_t ended = waitpid(watch->child, &status, WNOHANG);
-        if (ended == watch->child)
-            return status;
-        if (ended < 0 && errno == ECHILD)
-            fail("lost command '%s': %s", watch->name, strerror(errno));
+        reap(watch);
+        if (!watch->child && !has_left_others(watch))
+            return;
         if (number > 0 && number != SIGCHLD) {
             send_signal(watch, number);
             after_signal(watch);
@@ -215,19 +244,19 @@ static void end_by(int number)
     raise(number);
 }
 
-static int conclude(int status, const struct watch *watch)
+static int conclude(const struct watch *watch)
 {
     const struct plan *plan = watch->plan;
-    bool late = coopdl_now() >= plan->deadline;
+    int status = watch->status;
     int number = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
     int own = number ? 128 + number : WEXITSTATUS(status);
 
     /* At the deadline the program wakes up when we do, and may have ended before we look. */
-    if (late && watch->step == DEADLINE)
+    if (watch->late && watch->step == DEADLINE)
         say_deadline(watch);
     if (number && WCOREDUMP(status))
         fprintf(stderr, "coopdl: command '%s' dumped core\n", watch->name);
-    if (late)
+    if (watch->late)
         return plan->preserve_status || number == SIGKILL ? own : STATUS_LATE;
     if (number)
         end_by(number);
@@ -246,6 +275,7 @@ int supervise(char **command, const struct plan *plan)
     /* It fails where we lead a group already. */
     if (!plan->foreground)
         setpgid(0, 0);
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     set_up_signals(&watch, &inherited);
 
     watch.child = fork();
@@ -254,5 +284,6 @@ int supervise(char **command, const struct plan *plan)
     if (watch.child == 0)
         run(command, plan, &inherited);
 
-    return conclude(await_end(&watch), &watch);
+    await_end(&watch);
+    return conclude(&watch);
 }

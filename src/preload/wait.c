@@ -8,6 +8,7 @@
  * ends them.  After expiry all of them look once without waiting.
  */
 #include "core/sys.h"
+#include "preload/caller.h"
 #include "preload/cut.h"
 #include "preload/preload.h"
 
@@ -130,12 +131,21 @@ int coopdl_timed_ppoll(struct pollfd *fds, nfds_t n, const struct timespec *time
          poll_cut(thread, "ppoll", timeout != NULL));
 }
 
-static int epoll_cut(struct coopdl_thread *thread, const char *call)
+/* Event loops abort on anything but EINTR, and a budget is not theirs to handle.  Python's does
+ * not wait itself: it raises what its module `select` is told, and asyncio ends by that. */
+static int epoll_cut(struct coopdl_thread *thread, const char *call, const void *caller)
 {
-    /* Event loops abort on anything but EINTR, and a budget is not theirs to handle. */
-    errno = coopdl_cut_errno(thread, call, ANSWER_GENTLE);
+    bool python = coopdl_is_python(caller);
+    errno = coopdl_cut_errno(thread, call, python ? ANSWER_ESCALATES : ANSWER_GENTLE);
     return -1;
 }
+
+/* To whom the function returns that this is used in.  Under the trap that is nobody's caller. */
+#ifdef COOPDL_TRAPPED
+#define CALLER NULL
+#else
+#define CALLER __builtin_extract_return_addr(__builtin_return_address(0))
+#endif
 
 __attribute__((noinline)) static int epoll_wait_capped(int fd, struct epoll_event *events, int n,
                                                        int timeout)
@@ -145,7 +155,7 @@ __attribute__((noinline)) static int epoll_wait_capped(int fd, struct epoll_even
     if (timeout == 0)
         return PERFORM(thread, coopdl_real.epoll_wait(fd, events, n, 0));
     WAIT(thread, patience, coopdl_real.epoll_wait(fd, events, n, to_ms(ns)),
-         coopdl_real.epoll_wait(fd, events, n, 0), epoll_cut(thread, "epoll_wait"))
+         coopdl_real.epoll_wait(fd, events, n, 0), epoll_cut(thread, "epoll_wait", CALLER))
 }
 
 int coopdl_timed_epoll_wait(int fd, struct epoll_event *events, int n, int timeout)
@@ -165,7 +175,7 @@ int coopdl_timed_epoll_pwait(int fd, struct epoll_event *events, int n, int time
     if (mask)
         mask = &open;
     WAIT(thread, patience, coopdl_real.epoll_pwait(fd, events, n, to_ms(ns), mask),
-         coopdl_real.epoll_pwait(fd, events, n, 0, mask), epoll_cut(thread, "epoll_pwait"));
+         coopdl_real.epoll_pwait(fd, events, n, 0, mask), epoll_cut(thread, "epoll_pwait", CALLER));
 }
 
 static int epoll_pwait2_ns(int fd, struct epoll_event *events, int n, int64_t ns,
@@ -187,7 +197,7 @@ int coopdl_timed_epoll_pwait2(int fd, struct epoll_event *events, int n,
         mask = &open;
     struct patience patience = {.wanted = timeout ? coopdl_ns(timeout) : COOPDL_NEVER};
     WAIT(thread, patience, epoll_pwait2_ns(fd, events, n, ns, mask),
-         epoll_pwait2_ns(fd, events, n, 0, mask), epoll_cut(thread, "epoll_pwait2"));
+         epoll_pwait2_ns(fd, events, n, 0, mask), epoll_cut(thread, "epoll_pwait2", CALLER));
 }
 
 /* After expiry: what is ready now, without touching the caller's sets if nothing is. */

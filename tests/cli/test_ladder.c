@@ -134,6 +134,58 @@ Test(ladder, command_gets_the_signal_once)
     cr_assert_eq(occurrences(process->out.text, "realtime "), 1, "'%s'", process->out.text);
 }
 
+/* The command itself ends at the deadline; needs the library's wrappers. */
+#define LEAVES "\"$TEST_DEAF\" & exec sleep 60"
+
+Test(ladder, what_the_command_leaves_is_signalled_after_the_grace)
+{
+    const struct process *process =
+        RUN(COOPDL, "-v", "--grace=500ms", "-k500ms", "1s", "sh", "-c", LEAVES);
+    cr_assert_eq(occurrences(process->out.text, "TERM "), 1, "'%s'", process->out.text);
+    cr_assert_geq(said(process, "TERM "), said(process, "ready ") + 500 * MS);
+    cr_assert(strstr(process->err.text, SENDING "TERM to what command 'sh' has left\n"), "'%s'",
+              process->err.text);
+    cr_assert(strstr(process->err.text, SENDING "KILL to what command 'sh' has left\n"), "'%s'",
+              process->err.text);
+}
+
+/* It has 1.5 s, and the grace is not waited for. */
+Test(ladder, what_the_command_leaves_may_end_by_itself)
+{
+    const struct process *process =
+        RUN(COOPDL, "-v", "--grace=10s", "1s", "sh", "-c", "\"$TEST_DEAF\" 1500 & exec sleep 60");
+    cr_assert_eq(exit_status(process), 124);
+    cr_assert_geq(process->ended - process->started, 1500 * MS);
+    cr_assert_lt(process->ended - process->started, 8000 * MS);
+    cr_assert(!strstr(process->err.text, SENDING), "'%s'", process->err.text);
+}
+
+Test(ladder, what_the_command_leaves_in_time_is_left_alone)
+{
+    const struct process *process = RUN(COOPDL, "--grace=0", "800ms", "sh", "-c",
+                                        "\"$TEST_DEAF\" 3000 >/dev/null 2>&1 & exec sleep 0.1");
+    cr_assert_eq(exit_status(process), 0);
+    cr_assert_lt(process->ended - process->started, 800 * MS);
+}
+
+Test(ladder, what_the_command_leaves_is_left_alone_without_a_grace)
+{
+    const struct process *process = RUN(COOPDL, "--grace=off", "300ms", "sh", "-c",
+                                        "\"$TEST_DEAF\" 9000 >/dev/null 2>&1 & exec sleep 60");
+    cr_assert_eq(exit_status(process), 124);
+    cr_assert_lt(process->ended - process->started, 5000 * MS);
+}
+
+/* A pipeline's other programs are in our group where a shell has made us its leader; they are not
+ * waited for, as they may wait for us. */
+Test(ladder, who_shares_the_group_is_not_waited_for)
+{
+    const struct process *process =
+        RUN("bash", "-c", "set -m; \"$COOPDL\" -v --grace=4s 500ms sleep 60 | cat");
+    cr_assert_lt(process->ended - process->started, 3500 * MS);
+    cr_assert(!strstr(process->err.text, SENDING), "'%s'", process->err.text);
+}
+
 Test(ladder, callers_group_is_left_alone)
 {
     const struct process *process =

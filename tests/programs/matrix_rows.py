@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""matrix_rows.py -- the programs of the matrix: how each is run, and what it is to say.
+
+A row names a program, the protocol that its servers begin with (matrix_servers.HEADS), its
+words, and the servers that it is run against.  In the words PORT is the server's and HOME
+a directory for what the program writes.  The first word is a program that has to be there,
+`needs` a command that succeeds where all else is.
+"""
+import dataclasses
+
+HOLE, DRIP, STALLED = 'black hole', 'drip', 'stalled TLS'
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    name: str
+    protocol: str
+    words: tuple
+    error: str = ''  # what it says when it ends by itself: a regular expression
+    servers: tuple = (HOLE, DRIP)
+    needs: tuple = ()
+    works: bool = False  # whether there is a working server to hold it against
+    sigterm: str = ''  # why it does not end by itself; it ends by SIGTERM at the grace
+    status: str = ''  # its own exit status, a regular expression; else a failure, or SIGTERM's
+    budget: float = 1  # seconds: it has to have reached its server by then
+    files: tuple = ()  # (name, text): what is put into HOME first
+
+
+TLS = (STALLED, DRIP)
+URL = {'http': 'http://127.0.0.1:PORT/', 'tls': 'https://127.0.0.1:PORT/'}
+
+
+def http(name, error, *words, **options):
+    return Row(name + ' http', 'http', words + (URL['http'],), error, works=True, **options)
+
+
+def https(name, error, *words, **options):
+    return Row(name + ' https', 'tls', words + (URL['tls'],), error, servers=TLS, works=True,
+               **options)
+
+
+def python(*code):
+    return '/usr/bin/python3', '-c', '\n'.join(code)
+
+
+def imports(module):
+    return python('import ' + module)
+
+
+TIMED_OUT = 'timed out|TimeoutError|Errno 110|ETIMEDOUT'
+
+URLLIB = python(
+    'import ssl, sys, urllib.request',
+    'context = ssl._create_unverified_context()',
+    'print(urllib.request.urlopen(sys.argv[1], context=context).read())')
+REQUESTS = python(
+    'import requests, sys, urllib3',
+    'urllib3.disable_warnings()',
+    'print(requests.get(sys.argv[1], verify=False).text)')
+URLLIB3 = python(
+    'import sys, urllib3',
+    'urllib3.disable_warnings()',
+    'pool = urllib3.PoolManager(cert_reqs="CERT_NONE")',
+    'print(pool.request("GET", sys.argv[1]).data)')
+HTTPX = python(
+    'import httpx, sys',
+    'print(httpx.get(sys.argv[1], verify=False, timeout=60).text)')
+ASYNCIO = python(
+    'import asyncio, sys',
+    'async def main():',
+    '    reader, writer = await asyncio.open_connection("127.0.0.1", int(sys.argv[1]))',
+    '    print(await reader.read())',
+    'asyncio.run(main())')
+PSYCOPG2 = python(
+    'import psycopg2, sys',
+    'psycopg2.connect(f"host=127.0.0.1 port={sys.argv[1]} user=x sslmode=disable")')
+PY_REDIS = python(
+    'import redis, sys',
+    'print(redis.Redis(port=int(sys.argv[1])).get("x"))')
+
+NODE = 'require("{}").get(process.argv[1], {{rejectUnauthorized: false}}, ' \
+       'answer => answer.pipe(process.stdout))'
+
+PHP_CURL = '''
+$curl = curl_init($argv[1]);
+curl_setopt($curl, CURLOPT_SSL_VERIFYPEER, 0);
+if (!curl_exec($curl)) {
+    fwrite(STDERR, "curl: " . curl_error($curl));
+    exit(1);
+}
+'''
+# A stream that fails in the middle of a body ends there, and PHP says nothing.
+PHP_STREAM = '''
+$tls = ["verify_peer" => false, "verify_peer_name" => false];
+$body = file_get_contents($argv[1], false, stream_context_create(["ssl" => $tls]));
+if (!$body || !str_ends_with($body, "\\n")) {
+    fwrite(STDERR, "not the whole body");
+    exit(1);
+}
+echo $body;
+'''
+PHP_PGSQL = '''
+pg_connect("host=127.0.0.1 port=$argv[1] user=x sslmode=disable") || exit(1);
+'''
+PHP_MYSQLI = '''
+mysqli_connect("127.0.0.1", "x", "", "", $argv[1]);
+'''
+
+LWP = '''
+my $agent = LWP::UserAgent->new(ssl_opts => {verify_hostname => 0, SSL_verify_mode => 0});
+my $answer = $agent->get($ARGV[0]);
+my $died = $answer->header("X-Died");
+die $died || $answer->status_line if $died || !$answer->is_success;
+print $answer->content;
+'''
+IO_SOCKET = '''
+my $socket = IO::Socket::INET->new("127.0.0.1:$ARGV[0]") or die "connect: $@";
+while (my $line = <$socket>) {
+    print $line;
+}
+die "readline: $!" if $socket->error;
+'''
+
+NET_HTTP = '''
+url = URI(ARGV[0])
+Net::HTTP.start(url.host, url.port, use_ssl: url.scheme == "https", verify_mode: 0) do |http|
+  puts http.get("/").body
+end
+'''
+TYPHOEUS = '''
+answer = Typhoeus.get(ARGV[0], ssl_verifypeer: false, ssl_verifyhost: 0)
+abort answer.return_message unless answer.return_code == :ok
+puts answer.body
+'''
+RUBY_PG = 'PG.connect("host=127.0.0.1 port=#{ARGV[0]} user=x sslmode=disable")'
+
+# Compiled as it is started, so it needs its time.
+JAVA = '''
+import java.io.InputStream;
+import java.net.*;
+import java.net.http.*;
+import java.security.cert.X509Certificate;
+import javax.net.ssl.*;
+
+public class Fetch {
+    static class Trusting extends X509ExtendedTrustManager {
+        public void checkClientTrusted(X509Certificate[] c, String a) {}
+        public void checkServerTrusted(X509Certificate[] c, String a) {}
+        public void checkClientTrusted(X509Certificate[] c, String a, Socket s) {}
+        public void checkServerTrusted(X509Certificate[] c, String a, Socket s) {}
+        public void checkClientTrusted(X509Certificate[] c, String a, SSLEngine e) {}
+        public void checkServerTrusted(X509Certificate[] c, String a, SSLEngine e) {}
+        public X509Certificate[] getAcceptedIssuers() { return new X509Certificate[0]; }
+    }
+
+    static void connection(SSLContext trusting, String url) throws Exception {
+        HttpsURLConnection.setDefaultSSLSocketFactory(trusting.getSocketFactory());
+        HttpsURLConnection.setDefaultHostnameVerifier((name, session) -> true);
+        try (InputStream body = new URL(url).openConnection().getInputStream()) {
+            body.transferTo(System.out);
+        }
+    }
+
+    static void client(SSLContext trusting, String url) throws Exception {
+        HttpClient client = HttpClient.newBuilder().sslContext(trusting).build();
+        HttpRequest request = HttpRequest.newBuilder(URI.create(url)).build();
+        System.out.print(client.send(request, HttpResponse.BodyHandlers.ofString()).body());
+    }
+
+    public static void main(String[] words) throws Exception {
+        SSLContext trusting = SSLContext.getInstance("TLS");
+        trusting.init(null, new TrustManager[] {new Trusting()}, null);
+        if (words[0].equals("client"))
+            client(trusting, words[1]);
+        else
+            connection(trusting, words[1]);
+    }
+}
+'''
+
+
+def java(what):
+    return 'java', '-XX:TieredStopAtLevel=1', 'HOME/Fetch.java', what
+
+
+JAVA_OPTIONS = {'files': (('Fetch.java', JAVA),), 'budget': 5}
+
+# Why a program ends by SIGTERM.
+LOOP = 'its event loop aborts on any error but `EINTR`, which it takes and goes on'
+HELPER = ('git itself ends; its helper ignores what `select` returns, and goes on until it gets '
+          '`SIGTERM`')
+NOT_ASKED = 'it asks again before it looks at its time-out'
+FUTURE = ('its main thread waits in a futex for a selector thread, which must not die of an '
+          'error: the caller would hang')
+
+ROWS = [
+    http('curl', r'curl: \(43\) .*', 'curl', '-sS'),
+    https('curl', r'curl: \(43\) .*', 'curl', '-sSk'),
+    http('wget', r'Read error \(Connection timed out\)', 'wget', '-nv', '-O-'),
+    https('wget', 'Unable to establish SSL connection', 'wget', '-nv', '-O-',
+          '--no-check-certificate'),
+    Row('git http', 'http', ('git', 'clone', URL['http'] + 'repository.git', 'HOME/clone'),
+        works=True, sigterm=HELPER, status='128'),
+    Row('git https', 'tls', ('git', '-c', 'http.sslVerify=false', 'clone',
+                             URL['tls'] + 'repository.git', 'HOME/clone'),
+        servers=TLS, works=True, sigterm=HELPER, status='128'),
+    Row('git git', 'git', ('git', 'clone', 'git://127.0.0.1:PORT/x', 'HOME/clone'), 'fatal: .*'),
+    Row('ssh', 'ssh', ('ssh', '-F', 'none', '-o', 'BatchMode=yes', '-o', 'StrictHostKeyChecking=no',
+                       '-o', 'UserKnownHostsFile=/dev/null', '-p', 'PORT', '127.0.0.1', 'true'),
+        'banner exchange: .*'),
+    Row('rsync', 'rsync', ('rsync', 'rsync://127.0.0.1:PORT/x/', 'HOME/x'),
+        r'rsync error: .*\(code 11\)'),
+    Row('psql', 'postgres', ('psql', 'host=127.0.0.1 port=PORT user=x sslmode=disable'),
+        r'failed: select\(\) failed: Connection timed out'),
+    Row('redis-cli', 'redis', ('redis-cli', '-p', 'PORT', 'get', 'x'), 'Error: recv timeout',
+        works=True),
+    Row('mariadb', 'mysql', ('mariadb', '--no-defaults', '-h', '127.0.0.1', '-P', 'PORT', '-u',
+                             'x', '-e', 'select 1'), r'ERROR 2013 \(HY000\)'),
+
+    http('Node', '', 'node', '-e', NODE.format('http'), sigterm=LOOP),
+    https('Node', '', 'node', '-e', NODE.format('https'), sigterm=LOOP),
+
+    http('PHP curl', 'curl: .*', 'php', '-r', PHP_CURL, needs=('php', '-r', 'curl_init();')),
+    https('PHP curl', 'curl: .*', 'php', '-r', PHP_CURL, needs=('php', '-r', 'curl_init();')),
+    http('PHP streams', 'not the whole body', 'php', '-r', PHP_STREAM),
+    https('PHP streams', '', 'php', '-r', PHP_STREAM, sigterm=NOT_ASKED),
+    Row('PHP pgsql', 'postgres', ('php', '-r', PHP_PGSQL, 'PORT'), 'Connection timed out',
+        needs=('php', '-r', 'pg_last_error(...);')),
+    Row('PHP mysqli', 'mysql', ('php', '-r', PHP_MYSQLI, 'PORT'), 'mysqli_sql_exception: MySQL server has gone away',
+        needs=('php', '-r', 'mysqli_init();')),
+
+    http('Perl LWP', 'select failed: Connection timed out', 'perl', '-MLWP::UserAgent', '-e', LWP,
+         needs=('perl', '-MLWP', '-e1')),
+    https('Perl LWP', '', 'perl', '-MLWP::UserAgent', '-e', LWP, sigterm=NOT_ASKED,
+          needs=('perl', '-MLWP::Protocol::https', '-e1')),
+    Row('Perl IO::Socket', 'raw', ('perl', '-MIO::Socket::INET', '-e', IO_SOCKET, 'PORT'),
+        'readline: Connection timed out', works=True),
+
+    http('Java HttpURLConnection', r'SocketException: .*', *java('connection'), **JAVA_OPTIONS),
+    https('Java HttpURLConnection', r'SocketException: .*', *java('connection'), **JAVA_OPTIONS),
+    http('Java HttpClient', '', *java('client'), **JAVA_OPTIONS, sigterm=FUTURE, status='143'),
+
+    http('Python urllib', TIMED_OUT, *URLLIB),
+    https('Python urllib', TIMED_OUT, *URLLIB),
+    http('Python requests', 'Read timed out', *REQUESTS, needs=imports('requests')),
+    https('Python requests', 'Read timed out', *REQUESTS, needs=imports('requests')),
+    http('Python urllib3', 'MaxRetryError', *URLLIB3, needs=imports('urllib3')),
+    https('Python urllib3', 'MaxRetryError', *URLLIB3, needs=imports('urllib3')),
+    http('Python httpx', r'httpx\.ReadTimeout', *HTTPX, needs=imports('httpx')),
+    https('Python httpx', '', *HTTPX, needs=imports('httpx'), sigterm=NOT_ASKED),
+    Row('Python asyncio', 'raw', ASYNCIO + ('PORT',), TIMED_OUT, works=True),
+    Row('Python psycopg2', 'postgres', PSYCOPG2 + ('PORT',),
+        r'psycopg2\.OperationalError|select\(\) failed: Connection timed out',
+        needs=imports('psycopg2')),
+    Row('Python redis', 'redis', PY_REDIS + ('PORT',), r'redis\.exceptions\.TimeoutError: .*',
+        needs=imports('redis'), works=True),
+
+    http('Ruby Net::HTTP', r'\(Errno::ETIMEDOUT\)', 'ruby', '-rnet/http', '-e', NET_HTTP),
+    https('Ruby Net::HTTP', r'\(Errno::ETIMEDOUT\)', 'ruby', '-rnet/http', '-e', NET_HTTP),
+    http('Ruby Typhoeus', 'A libcurl function .*', 'ruby', '-rtyphoeus', '-e', TYPHOEUS,
+         needs=('ruby', '-rtyphoeus', '-e0')),
+    https('Ruby Typhoeus', 'A libcurl function .*', 'ruby', '-rtyphoeus', '-e', TYPHOEUS,
+          needs=('ruby', '-rtyphoeus', '-e0')),
+    Row('Ruby pg', 'postgres', ('ruby', '-rpg', '-e', RUBY_PG, 'PORT'), r'\(Errno::ETIMEDOUT\)',
+        needs=('ruby', '-rpg', '-e0')),
+
+    Row('openssl s_client', 'tls', ('openssl', 's_client', '-connect', '127.0.0.1:PORT'),
+        'bad select 110|read:errno=110', servers=TLS),
+    Row('socat', 'raw', ('socat', '-u', 'TCP:127.0.0.1:PORT', 'STDOUT'), 'Connection timed out',
+        works=True),
+    Row('nc', 'raw', ('nc', '-d', '127.0.0.1', 'PORT'), 'nc: polling error', works=True),
+    Row('shell pipeline', 'http', ('bash', '-o', 'pipefail', '-c',
+                                   'curl -sS ' + URL['http'] + ' | cat 2>/dev/null | tr a-z A-Z 2>/dev/null'),
+        r'curl: \(43\)', works=True),
+    Row('shell wait', 'raw', ('bash', '-c', 'nc -d 127.0.0.1 PORT & wait; echo waited'),
+        'waited', works=True, status='0'),
+]
