@@ -152,9 +152,12 @@ PyObject *coopdl_py_on_raise(PyObject *Py_UNUSED(module), PyObject *const *argum
                              Py_ssize_t count)
 {
     struct thread *thread = coopdl_py_self();
-    if (count == 3 && thread && coopdl_py_error_seen(thread, arguments[2]) < 0)
-        return NULL;
-    Py_RETURN_NONE;
+    if (count != 3 || !thread || !thread->watched)
+        Py_RETURN_NONE;
+    PyObject *traceback = PyException_GetTraceback(arguments[2]);
+    int seen = coopdl_py_error_seen(thread, arguments[2], traceback ? traceback : Py_None);
+    Py_XDECREF(traceback);
+    return seen < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 #elif defined(Py_GIL_DISABLED)

@@ -33,7 +33,8 @@ static int on_trace(PyObject *Py_UNUSED(self), PyFrameObject *frame, int what, P
 {
     struct thread *thread = coopdl_py_self();
     if (thread && what == PyTrace_EXCEPTION)
-        return coopdl_py_error_seen(thread, PyTuple_GET_ITEM(argument, 1));
+        return coopdl_py_error_seen(thread, PyTuple_GET_ITEM(argument, 1),
+                                    PyTuple_GET_ITEM(argument, 2));
     return thread && what == PyTrace_OPCODE ? on_instruction(thread, frame) : 0;
 }
 
