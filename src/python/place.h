@@ -5,6 +5,13 @@
 
 #include "thread.h"
 
+/* By what a thread's instructions and errors are seen: sys.monitoring, or a trace function. */
+#if PY_VERSION_HEX >= 0x030C0000 && !defined(Py_GIL_DISABLED)
+#define MONITORED
+#elif !defined(Py_GIL_DISABLED)
+#define TRACED
+#endif
+
 /* Whether the interpreter would look in the wrong place for handlers if it raised in that thread
  * now, or at the next place where it may. */
 bool coopdl_py_misplaced(PyThreadState *there, bool computing);
@@ -28,9 +35,11 @@ void coopdl_py_forget_place(struct thread *thread, PyThreadState *there);
 /* raise.c: raises what is due in the calling thread; -1 with an exception set, 0 if nothing is. */
 int coopdl_py_place_reached(void);
 
+#ifdef MONITORED
 /* What sys.monitoring calls. */
 PyObject *coopdl_py_on_instruction(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
 PyObject *coopdl_py_on_raise(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
+#endif
 
 /* For trace.c and monitor.c: the thread is about to execute an instruction of that code; -1 with an
  * exception set if it is to go no further. */

@@ -312,7 +312,6 @@ static enum coopdl_verdict look_at(struct module_state *state, struct thread *th
 
 static void look_around(void)
 {
-    PyGILState_STATE before = PyGILState_Ensure();
     struct module_state *state = atomic_load(&main_state);
     coopdl_py_lock();
     for (struct thread *t = coopdl_py_next(NULL); state && t; t = coopdl_py_next(t))
@@ -321,11 +320,14 @@ static void look_around(void)
             atomic_store(&t->unheard, 0);
         }
     coopdl_py_unlock();
-    PyGILState_Release(before);
 }
 
+/* It keeps one thread state, since who dumps all threads (faulthandler) or counts all memory
+ * (tracemalloc) does not expect them to come and go. */
 static void *raise_for_others(void *unused)
 {
+    PyGILState_STATE before = PyGILState_Ensure();
+    PyThreadState *here = PyEval_SaveThread();
     pthread_mutex_lock(&mutex);
     while (!stopping) {
         if (!asked) {
@@ -334,10 +336,14 @@ static void *raise_for_others(void *unused)
         }
         asked = false;
         pthread_mutex_unlock(&mutex);
+        PyEval_RestoreThread(here);
         look_around();
+        PyEval_SaveThread();
         pthread_mutex_lock(&mutex);
     }
     pthread_mutex_unlock(&mutex);
+    PyEval_RestoreThread(here);
+    PyGILState_Release(before);
     return unused;
 }
 

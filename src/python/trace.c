@@ -9,7 +9,7 @@
  */
 #include "place.h"
 
-#if PY_VERSION_HEX < 0x030C0000 && !defined(Py_GIL_DISABLED)
+#ifdef TRACED
 
 #include <frameobject.h>
 
@@ -95,19 +95,6 @@ void coopdl_py_forget_place(struct thread *thread, PyThreadState *there)
     Py_CLEAR(thread->awaited);
     if (there)
         follow(thread, there);
-}
-
-PyObject *coopdl_py_on_instruction(PyObject *Py_UNUSED(module),
-                                   PyObject *const *Py_UNUSED(arguments),
-                                   Py_ssize_t Py_UNUSED(count))
-{
-    Py_RETURN_NONE;
-}
-
-PyObject *coopdl_py_on_raise(PyObject *Py_UNUSED(module), PyObject *const *Py_UNUSED(arguments),
-                             Py_ssize_t Py_UNUSED(count))
-{
-    Py_RETURN_NONE;
 }
 
 #endif
