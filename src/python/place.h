@@ -13,8 +13,12 @@
 #endif
 
 /* Whether the interpreter would look in the wrong place for handlers if it raised in that thread
- * now, or at the next place where it may. */
+ * now (`computing`), or at the next place where it may. */
 bool coopdl_py_misplaced(PyThreadState *there, bool computing);
+
+/* Whether that thread is in a function that takes something for its caller or gives it back, such
+ * as `__enter__` and `__exit__`. */
+bool coopdl_py_between(PyThreadState *there);
 
 /* Has coopdl_py_place_reached called in that thread as soon as its code is at a place that will
  * do.  False, without an exception, if that cannot be had. */
@@ -45,7 +49,10 @@ PyObject *coopdl_py_on_raise(PyObject *module, PyObject *const *arguments, Py_ss
  * exception set if it is to go no further. */
 int coopdl_py_step(struct thread *thread, PyCodeObject *code, int now);
 
-/* The code that a thread is in, a new reference, and its instruction there; or null. */
+/* The frame in which a place is looked for, a new reference, or null. */
+PyFrameObject *coopdl_py_frame_of(PyThreadState *there);
+
+/* Its code, a new reference, and its instruction there; or null. */
 PyObject *coopdl_py_code_of(PyThreadState *there, int *executed);
 
 #endif

@@ -36,6 +36,8 @@
 /* How often the raiser may fail to answer for the main thread: it is visited after 1, 2, 4 ms. */
 enum { PATIENCE = 3 };
 
+#define HAND_OVER (2 * COOPDL_MILLISECOND)
+
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t asking = PTHREAD_COND_INITIALIZER;
 static pthread_t raiser;
@@ -80,6 +82,7 @@ static PyThreadState *state_there(const struct thread *thread)
 void coopdl_py_raised(struct thread *thread, struct entry *owner, PyObject *error)
 {
     thread->pending = NULL;
+    thread->between_since = 0;
     thread->error = error;
     thread->raised_at = coopdl_now();
     coopdl_py_ignore_errors(thread, PyThreadState_Get());
@@ -151,6 +154,21 @@ static void raise_due(struct module_state *state, struct entry *owner)
     raise_as(atomic_load(&owner->raised) ? state->insists : state->exceeded, owner, NULL);
 }
 
+/* Whether nothing is to be raised where the calling thread is.  In an `__enter__` or `__exit__`
+ * that is so for a moment only: it may wait for something there, and nobody can tell whether what
+ * called us is that wait. */
+static bool is_bad_place(struct thread *thread, PyThreadState *here)
+{
+    if (!coopdl_py_between(here)) {
+        thread->between_since = 0;
+        return coopdl_py_misplaced(here, true);
+    }
+    int64_t now = coopdl_now();
+    if (!thread->between_since)
+        thread->between_since = now;
+    return now - thread->between_since < HAND_OVER;
+}
+
 PyObject *coopdl_py_on_signal(PyObject *module, PyObject *Py_UNUSED(arguments))
 {
     struct module_state *state = PyModule_GetState(module);
@@ -158,7 +176,7 @@ PyObject *coopdl_py_on_signal(PyObject *module, PyObject *Py_UNUSED(arguments))
     struct entry *owner = due_here(state);
     PyThreadState *here = PyThreadState_Get();
     if (!owner || under_way(thread) ||
-        (coopdl_py_misplaced(here, true) && coopdl_py_await_place(module, thread, here)))
+        (is_bad_place(thread, here) && coopdl_py_await_place(module, thread, here)))
         Py_RETURN_NONE;
     raise_due(state, owner);
     return NULL;
@@ -229,10 +247,37 @@ static void on_kicked(void)
 
 static const struct coopdl_hooks hooks = {.expired = on_expired, .kicked = on_kicked};
 
+/* Whether that thread has not moved since it was looked at the last time: it waits in a call. */
+static bool stands(struct thread *thread, PyThreadState *there)
+{
+    PyFrameObject *frame = PyThreadState_GetFrame(there);
+    int at = frame ? PyFrame_GetLineNumber(frame) : 0;
+    bool same = thread->stood_in == frame && thread->stood_at == at;
+    thread->stood_in = frame;
+    thread->stood_at = at;
+    Py_XDECREF(frame);
+    return same;
+}
+
+/* The same for another thread.  One that waits in an `__enter__`, for a lock perhaps, goes on as
+ * soon as it has it. */
+static bool is_bad_place_there(struct thread *thread, PyThreadState *there)
+{
+    int64_t now = coopdl_now();
+    bool waits = stands(thread, there);
+    if (!coopdl_py_between(there)) {
+        thread->between_since = 0;
+        return coopdl_py_misplaced(there, false);
+    }
+    if (!thread->between_since || waits)
+        thread->between_since = now;
+    return now - thread->between_since < HAND_OVER;
+}
+
 static void raise_in(struct module_state *state, struct thread *thread, struct entry *owner,
                      PyThreadState *there)
 {
-    if (coopdl_py_misplaced(there, false) &&
+    if (is_bad_place_there(thread, there) &&
         coopdl_py_await_place(atomic_load(&main_module), thread, there))
         return;
     atomic_store(&owner->raised, true);
@@ -425,6 +470,7 @@ void coopdl_py_cancel(struct thread *thread)
     coopdl_py_forget_place(thread, PyThreadState_Get());
     coopdl_py_ignore_errors(thread, PyThreadState_Get());
     thread->pending = NULL;
+    thread->between_since = 0;
     atomic_store(&thread->wanted, false);
     atomic_store(&thread->told, COOPDL_PEACE);
     coopdl_py_unlock();

@@ -50,6 +50,9 @@ struct thread {
     PyObject *awaited;     /* the code in which a place to raise is looked for (place.c) */
     int executed;          /* its instruction that was executed last */
     bool watched;          /* its next error is replaced by what is due */
+    int64_t between_since; /* since when it is in an `__enter__` or the like; 0: it is not */
+    void *stood_in;        /* the frame, and its line, that it was in when it was looked at */
+    int stood_at;
     bool insist;           /* what is due is a DeadlineInsists */
     PyObject *error;       /* our exception that was raised in it last, while it lives; not counted */
     int64_t raised_at;

@@ -9,24 +9,20 @@
  */
 #include "place.h"
 
+#include "code.h"
+
 #ifdef TRACED
 
 #include <frameobject.h>
 
-/* Before 3.11 every place will do. */
 static int on_instruction(struct thread *thread, PyFrameObject *frame)
 {
-#if PY_VERSION_HEX >= 0x030B0000
     PyCodeObject *code = PyFrame_GetCode(frame);
     int result = 0;
     if (thread->awaited == (PyObject *)code)
-        result = coopdl_py_step(thread, code, PyFrame_GetLasti(frame) / 2);
+        result = coopdl_py_step(thread, code, coopdl_py_code_at(frame));
     Py_DECREF(code);
     return result;
-#else
-    (void)thread, (void)frame;
-    return 0;
-#endif
 }
 
 static int on_trace(PyObject *Py_UNUSED(self), PyFrameObject *frame, int what, PyObject *argument)
@@ -73,17 +69,13 @@ void coopdl_py_ignore_errors(struct thread *thread, PyThreadState *there)
 
 bool coopdl_py_await_place(PyObject *Py_UNUSED(module), struct thread *thread, PyThreadState *there)
 {
-#if PY_VERSION_HEX >= 0x030B0000
-    PyFrameObject *frame = PyThreadState_GetFrame(there);
+    PyFrameObject *frame = coopdl_py_frame_of(there);
     int result = frame ? PyObject_SetAttrString((PyObject *)frame, "f_trace_opcodes", Py_True) : -1;
     Py_XDECREF(frame);
     Py_XSETREF(thread->awaited, result == 0 ? coopdl_py_code_of(there, &thread->executed) : NULL);
     if (thread->awaited && follow(thread, there))
         return true;
     PyErr_Clear();
-#else
-    (void)there;
-#endif
     Py_CLEAR(thread->awaited);
     return false;
 }
