@@ -24,6 +24,7 @@
 #include "core/kick.h"
 #include "core/log.h"
 #include "core/policy.h"
+#include "core/scheduler.h"
 #include "core/scope.h"
 #include "core/sys.h"
 #include "preload/real.h"
@@ -100,7 +101,11 @@ int coopdl_tell(struct coopdl_thread *thread, const char *call, enum coopdl_answ
 void coopdl_capped(struct coopdl_thread *thread)
 {
     int64_t word = coopdl_load(thread);
-    if (word >= 0 && word <= coopdl_clock())
+    if (word < 0 || word > coopdl_clock())
+        return;
+    if (coopdl_hooked()) /* a runtime is asked before anything is cut: the scheduler is late */
+        coopdl_wake();
+    else
         coopdl_fire_self(thread);
 }
 

@@ -6,6 +6,11 @@
  * must hold: the list and the library's own stack are the same, innermost first.
  * A scope that is left out of order, or dies entered, is taken out from between:
  * the library leaves those inside it too, so they are entered again.
+ *
+ * Whether a scope has expired is decided by one look at the clock, when it is
+ * left: a body that ends behind its deadline has not ended in time, whether or
+ * not anybody has acted on that yet.  Nothing is raised or cut before the
+ * deadline, so nothing that was is missed by this.
  */
 #include "raise.h"
 
@@ -19,7 +24,6 @@ struct context {
     struct thread *thread;
     struct entry *entry; /* null: not entered */
     bool absolute, shield;
-    bool late; /* its deadline had passed when it was entered */
     bool used, expired;
 };
 
@@ -55,7 +59,6 @@ static int enter(struct context *self)
         return -1;
     self->deadline =
         self->absolute || self->limit == COOPDL_NEVER ? self->limit : coopdl_after(self->limit);
-    self->late = self->absolute ? self->limit <= coopdl_now() : self->limit == 0;
     self->thread = thread;
     self->expired = false;
     self->used = true;
@@ -86,17 +89,17 @@ static void enter_again(struct entry *entry, const struct entry *end)
         enter_library((struct context *)entry->owner, entry);
 }
 
-/* Takes the scope off, wherever it is on the list.  What coopdl_leave said. */
-static int take_off(struct context *self)
+/* Takes the scope off, wherever it is on the list. */
+static void take_off(struct context *self, int64_t now)
 {
     struct entry *entry = self->entry, *outer = atomic_load(&entry->outer);
     struct thread *thread = self->thread;
     struct entry *top = atomic_load(&thread->top);
-    int acted = coopdl_leave(&entry->scope);
+    coopdl_leave(&entry->scope);
     if (unlikely(thread->pending == entry || thread->awaited || thread->watched))
         coopdl_py_cancel(thread);
     self->entry = NULL;
-    self->expired = acted > 0 || self->late || atomic_load(&entry->raised);
+    self->expired = self->deadline <= now;
     if (unlikely(self->expired))
         atomic_store(&thread->told, COOPDL_PEACE);
     entry->owner = NULL;
@@ -105,7 +108,6 @@ static int take_off(struct context *self)
     coopdl_py_unlock();
     if (unlikely(top != entry))
         enter_again(atomic_load(&thread->top), outer);
-    return acted;
 }
 
 /* Whether this error is to be left as it is: one that is about that scope, or none of ours to
@@ -125,11 +127,11 @@ static bool stands(struct module_state *state, PyObject *error, PyObject *scope)
 }
 
 /* The scope has expired and is left: with `error`, or null. */
-static int conclude(struct context *self, PyObject *error)
+static int conclude(struct context *self, PyObject *error, int64_t now)
 {
     struct module_state *state = state_of((PyObject *)self);
     /* An outer one that has expired too owns the expiry. */
-    struct entry *owner = coopdl_py_owner(self->thread, coopdl_now());
+    struct entry *owner = coopdl_py_owner(self->thread, now);
     PyObject *scope = owner ? coopdl_py_scope(owner) : (PyObject *)self;
     if (error && (stands(state, error, scope) ||
                   (owner && PyObject_TypeCheck(error, (PyTypeObject *)state->insists))))
@@ -155,10 +157,11 @@ static int leave(struct context *self, PyObject *error)
     if (unlikely(self->thread != coopdl_py_self()))
         return fail("a scope is left by the thread that entered it");
     bool ordered = atomic_load(&self->thread->top) == self->entry;
-    take_off(self);
+    int64_t now = coopdl_now();
+    take_off(self, now);
     if (unlikely(!ordered))
         return fail("a scope was left before one that was entered inside it");
-    return unlikely(self->expired && !self->shield) ? conclude(self, error) : 0;
+    return unlikely(self->expired) ? conclude(self, error, now) : 0;
 }
 
 static PyObject *context_enter(PyObject *object, PyObject *Py_UNUSED(unused))
@@ -183,12 +186,7 @@ static PyObject *context_when(PyObject *object, PyObject *Py_UNUSED(unused))
 static PyObject *context_expired(PyObject *object, PyObject *Py_UNUSED(unused))
 {
     struct context *self = (struct context *)object;
-    if (!self->entry)
-        return PyBool_FromLong(self->expired);
-    if (self->thread == coopdl_py_self())
-        return PyBool_FromLong(self->late || atomic_load(&self->entry->raised) ||
-                               coopdl_expired(&self->entry->scope));
-    return PyBool_FromLong(self->deadline <= coopdl_now());
+    return PyBool_FromLong(self->entry ? self->deadline <= coopdl_now() : self->expired);
 }
 
 static PyObject *context_reschedule(PyObject *object, PyObject *when)
@@ -213,7 +211,6 @@ static PyObject *context_reschedule(PyObject *object, PyObject *when)
         coopdl_py_cancel(self->thread);
     atomic_store(&self->entry->deadline, deadline);
     atomic_store(&self->entry->raised, false);
-    self->late = deadline <= coopdl_now();
     Py_RETURN_NONE;
 }
 
@@ -248,7 +245,7 @@ static void context_dealloc(PyObject *object)
     struct context *self = (struct context *)object;
     PyTypeObject *type = Py_TYPE(object);
     if (self->entry && self->thread == coopdl_py_self())
-        take_off(self);
+        take_off(self, coopdl_now());
     else if (self->entry)
         /* In another thread: the entry stands until an outer one is left, but limits nothing. */
         self->entry->owner = NULL;

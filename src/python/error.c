@@ -29,7 +29,7 @@ static int init(PyObject *self, PyObject *arguments, PyObject *keywords, PyObjec
     Py_XDECREF(message);
     if (result == 0)
         result = PyObject_SetAttrString(self, "scope", coopdl_py_scope(owner));
-    coopdl_py_raised(thread, owner);
+    coopdl_py_raised(thread, owner, self);
     return result;
 }
 
@@ -41,6 +41,14 @@ static int init_exceeded(PyObject *self, PyObject *arguments, PyObject *keywords
 static int init_insists(PyObject *self, PyObject *arguments, PyObject *keywords)
 {
     return init(self, arguments, keywords, PyExc_BaseException);
+}
+
+/* Who remembers it without holding it. */
+static void finalize(PyObject *self)
+{
+    for (struct thread *t = coopdl_py_next(NULL); t; t = coopdl_py_next(t))
+        if (t->error == self)
+            t->error = NULL;
 }
 
 static PyObject *reduce(PyObject *self, PyObject *Py_UNUSED(unused))
@@ -55,6 +63,7 @@ static PyObject *make(PyObject *module, const char *name, const char *doc, initp
 {
     PyType_Slot slots[] = {{Py_tp_doc, (void *)(uintptr_t)doc},
                            {Py_tp_init, (void *)constructor},
+                           {Py_tp_finalize, (void *)finalize},
                            {Py_tp_methods, methods},
                            {0, NULL}};
     PyType_Spec spec = {

@@ -26,8 +26,10 @@ PyDoc_STRVAR(budget_doc, "_install_budget($module, /)\n--\n\n"
                          "Has the budget of the process, if there is one, raised in the main\n"
                          "thread.");
 PyDoc_STRVAR(on_signal_doc, "What Python calls in the main thread when a deadline has passed.");
+#ifdef MONITORED
 PyDoc_STRVAR(on_instruction_doc, "What sys.monitoring calls where a place to raise is looked for.");
 PyDoc_STRVAR(on_raise_doc, "What sys.monitoring calls where an error is to be replaced.");
+#endif
 PyDoc_STRVAR(stop_doc, "For atexit.");
 PyDoc_STRVAR(after_fork_doc, "For os.register_at_fork.");
 
@@ -80,9 +82,11 @@ static PyMethodDef methods[] = {
     {"preloaded", preloaded, METH_NOARGS, preloaded_doc},
     {"_install_budget", install_budget, METH_NOARGS, budget_doc},
     {"_on_signal", coopdl_py_on_signal, METH_VARARGS, on_signal_doc},
+#ifdef MONITORED
     {"_on_instruction", (PyCFunction)(void (*)(void))coopdl_py_on_instruction, METH_FASTCALL,
      on_instruction_doc},
     {"_on_raise", (PyCFunction)(void (*)(void))coopdl_py_on_raise, METH_FASTCALL, on_raise_doc},
+#endif
     {"_stop", coopdl_py_stop, METH_NOARGS, stop_doc},
     {"_after_fork", coopdl_py_after_fork, METH_NOARGS, after_fork_doc},
     {0}};

@@ -10,7 +10,7 @@
  */
 #include "place.h"
 
-#if PY_VERSION_HEX >= 0x030C0000 && !defined(Py_GIL_DISABLED)
+#ifdef MONITORED
 
 enum { NOT_ASKED = -1, NONE_FREE = -2 };
 
@@ -152,9 +152,12 @@ PyObject *coopdl_py_on_raise(PyObject *Py_UNUSED(module), PyObject *const *argum
                              Py_ssize_t count)
 {
     struct thread *thread = coopdl_py_self();
-    if (count == 3 && thread && coopdl_py_error_seen(thread, arguments[2]) < 0)
-        return NULL;
-    Py_RETURN_NONE;
+    if (count != 3 || !thread || !thread->watched)
+        Py_RETURN_NONE;
+    PyObject *traceback = PyException_GetTraceback(arguments[2]);
+    int seen = coopdl_py_error_seen(thread, arguments[2], traceback ? traceback : Py_None);
+    Py_XDECREF(traceback);
+    return seen < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 #elif defined(Py_GIL_DISABLED)
@@ -176,19 +179,6 @@ bool coopdl_py_await_place(PyObject *Py_UNUSED(module), struct thread *Py_UNUSED
 
 void coopdl_py_forget_place(struct thread *Py_UNUSED(thread), PyThreadState *Py_UNUSED(there))
 {
-}
-
-PyObject *coopdl_py_on_instruction(PyObject *Py_UNUSED(module),
-                                   PyObject *const *Py_UNUSED(arguments),
-                                   Py_ssize_t Py_UNUSED(count))
-{
-    Py_RETURN_NONE;
-}
-
-PyObject *coopdl_py_on_raise(PyObject *Py_UNUSED(module), PyObject *const *Py_UNUSED(arguments),
-                             Py_ssize_t Py_UNUSED(count))
-{
-    Py_RETURN_NONE;
 }
 
 #endif

@@ -2,206 +2,240 @@
 /*
  * place.c -- raising where the handlers of the code that is interrupted apply.
  *
- * From 3.11 on handlers are found in a table, by the offset of the instruction
- * that fails.  The interpreter looks at its interrupts on a jump backwards too,
- * and an error there is looked up at the wrong offset: up to 3.12 at the
- * instruction before the jump's target, from 3.13 on at the jump itself.
- * Neither need lie in the `try` or `with` that the loop is in.  It is right to
- * look at the target: the jump has been made, or will be.
+ * Two kinds of places will not do.
+ * - From 3.11 on handlers are found in a table, by the offset of the instruction
+ *   that fails.  The interpreter looks at its interrupts on a jump backwards too,
+ *   and an error there is looked up at the wrong offset: up to 3.12 at the
+ *   instruction before the jump's target, from 3.13 on at the jump itself.
+ *   Neither need lie in the `try` or `with` that the loop is in.
+ * - In an `__enter__` or `__exit__` that is written in Python (those of
+ *   threading.Condition and multiprocessing's locks are), or below it: what it
+ *   has taken is given back by nobody until it has returned, and what it has not
+ *   given back yet stays taken.  So too in an `acquire` or `release`.
  *
- * Where the two differ nothing is raised; instead each instruction of that code
- * is looked at before it is executed (trace.c in 3.11, monitor.c after that), and what is due is
- * raised at one before which the interpreter might have looked: the target of a jump backwards, or
- * what follows a call and is covered by the same handler as the call.  The latter is for a thread
- * that waits in a call: should that end with an error, the next such jump may be of the kind that
- * skips handlers.
+ * There nothing is raised; instead each instruction of that code, or of the
+ * caller of such a function, is looked at before it is executed (trace.c up to
+ * 3.11, monitor.c after that), and what is due is raised at one before which the
+ * interpreter might have looked: the target of a jump backwards, what follows a
+ * call and is covered by the same handler as the call, or the beginning of the
+ * body of a `with`.  The second is for a thread that waits in a call: should
+ * that end with an error, the next such jump may be of the kind that skips
+ * handlers.
  *
  * What must hold: with the interpreter's lock a thread stands still; at a jump
  * or at the beginning of a function it stands where interrupts are looked at.
+ * Up to 3.12 an asynchronous exception is raised there; from 3.13 on only where
+ * they are looked at the next time, so there such a place is always looked for.
  * Other threads that run the same code are seen too, and ignored.
  */
 #include "place.h"
 
-#if PY_VERSION_HEX >= 0x030B0000 && !defined(Py_GIL_DISABLED)
+#include "code.h"
+
+#ifdef Py_GIL_DISABLED
+
+bool coopdl_py_misplaced(PyThreadState *Py_UNUSED(there), bool Py_UNUSED(computing))
+{
+    return false;
+}
+
+bool coopdl_py_between(PyThreadState *Py_UNUSED(there))
+{
+    return false;
+}
+
+#else
 
 #include <frameobject.h>
 #include <opcode.h>
 
-/* Offsets are in code units of two bytes. */
-
-static unsigned int number(const uint8_t **at)
+/* The code of a frame, a new reference, and where the frame is in it. */
+static PyCodeObject *enter_code(PyFrameObject *frame, struct code *code, int *at)
 {
-    unsigned int value = **at & 63;
-    while (*(*at)++ & 64)
-        value = value << 6 | (**at & 63);
-    return value;
+    PyCodeObject *object = PyFrame_GetCode(frame);
+    *at = coopdl_py_code_at(frame);
+    if (!coopdl_py_code_read(code, object))
+        Py_CLEAR(object);
+    return object;
 }
 
-/* Where the handler begins that covers an instruction; -1 for none. */
-static int handler_of(PyCodeObject *code, int offset)
+static void leave_code(PyCodeObject *object, struct code *code)
 {
-    const uint8_t *at = (const uint8_t *)PyBytes_AS_STRING(code->co_exceptiontable);
-    const uint8_t *end = at + PyBytes_GET_SIZE(code->co_exceptiontable);
-    while (at < end) {
-        int start = (int)number(&at), length = (int)number(&at), target = (int)number(&at);
-        number(&at); /* the depth of the stack */
-        if (offset >= start && offset < start + length)
-            return target;
+    coopdl_py_code_done(code);
+    Py_DECREF(object);
+}
+
+/* A function that takes something for its caller, or gives it back. */
+static bool hands_over(PyFrameObject *frame)
+{
+    static const char *const names[] = {"__enter__", "__exit__", "acquire", "release",
+                                        "enter_context"};
+    bool does = false;
+    PyCodeObject *object = PyFrame_GetCode(frame);
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names) && !does; i++)
+        does = PyUnicode_CompareWithASCIIString(object->co_name, names[i]) == 0;
+    Py_DECREF(object);
+    return does;
+}
+
+/* The caller of the outermost such function, a new reference; null if there is none. */
+static PyFrameObject *receiver(PyThreadState *there)
+{
+    PyFrameObject *frame = PyThreadState_GetFrame(there), *found = NULL;
+    for (int depth = 0; frame && depth < 100; depth++) {
+        PyFrameObject *back = PyFrame_GetBack(frame);
+        if (back && hands_over(frame))
+            Py_XSETREF(found, (PyFrameObject *)Py_NewRef(back));
+        Py_SETREF(frame, back);
     }
-    return -1;
+    Py_XDECREF(frame);
+    return found;
 }
 
-static bool is_backward(int opcode)
+bool coopdl_py_between(PyThreadState *there)
 {
-    switch (opcode) {
-    case JUMP_BACKWARD:
-#ifdef POP_JUMP_BACKWARD_IF_TRUE
-    case POP_JUMP_BACKWARD_IF_TRUE:
-    case POP_JUMP_BACKWARD_IF_FALSE:
-    case POP_JUMP_BACKWARD_IF_NONE:
-    case POP_JUMP_BACKWARD_IF_NOT_NONE:
-#endif
-        return true;
-    default:
+    PyFrameObject *frame = receiver(there);
+    Py_XDECREF(frame);
+    return frame;
+}
+
+#if PY_VERSION_HEX >= 0x030D0000
+
+/* Whether a frame reaches a place of its own before it returns: it is in a call, or has a loop. */
+static bool has_place(PyFrameObject *frame)
+{
+    struct code code;
+    int at;
+    PyCodeObject *object = enter_code(frame, &code, &at);
+    if (!object)
         return false;
-    }
+    bool has = coopdl_py_code_is_call(&code, at);
+    for (int i = 0; !has && i < code.count; i = coopdl_py_code_next(&code, i))
+        has = coopdl_py_code_is_backward(&code, i);
+    leave_code(object, &code);
+    return has;
 }
 
-static bool is_call(int opcode)
+#else
+
+/* In a tight loop, or in a call. */
+static bool has_place(PyFrameObject *Py_UNUSED(frame))
 {
-    switch (opcode) {
-    case CALL:
-    case CALL_FUNCTION_EX:
-#ifdef CALL_KW
-    case CALL_KW:
+    return true;
+}
+
 #endif
-        return true;
-    default:
-        return false;
-    }
+
+PyFrameObject *coopdl_py_frame_of(PyThreadState *there)
+{
+    PyFrameObject *frame = receiver(there);
+    if (frame)
+        return frame;
+    frame = PyThreadState_GetFrame(there);
+    PyFrameObject *back = frame && !has_place(frame) ? PyFrame_GetBack(frame) : NULL;
+    if (back)
+        Py_SETREF(frame, back);
+    return frame;
 }
 
-/* The units of inline cache behind an instruction. */
-static int caches_behind(const uint8_t *bytes, int count, int at)
+PyObject *coopdl_py_code_of(PyThreadState *there, int *executed)
 {
-    int caches = 0;
-    while (at + 1 + caches < count && bytes[(Py_ssize_t)2 * (at + 1 + caches)] == 0) /* CACHE */
-        caches++;
-    return caches;
+    PyFrameObject *frame = coopdl_py_frame_of(there);
+    if (!frame)
+        return NULL;
+    PyObject *code = (PyObject *)PyFrame_GetCode(frame);
+    *executed = coopdl_py_code_at(frame);
+    Py_DECREF(frame);
+    return code;
 }
 
-/* Where the jump backwards at this offset goes. */
-static int target_of(const uint8_t *bytes, int count, int at)
-{
-    int distance = bytes[2 * at + 1];
-    for (int i = 1; i <= 3 && at >= i && bytes[(Py_ssize_t)2 * (at - i)] == EXTENDED_ARG; i++)
-        distance |= bytes[2 * (at - i) + 1] << (8 * i);
-    return at + 1 + caches_behind(bytes, count, at) - distance;
-}
+#if PY_VERSION_HEX >= 0x030B0000
 
 /* Whether that jump is one where handlers are skipped. */
-static bool skips(PyCodeObject *code, const uint8_t *bytes, int count, int at)
+static bool skips(const struct code *code, int at)
 {
-    int target = target_of(bytes, count, at);
+    int target = coopdl_py_code_target(code, at);
 #if PY_VERSION_HEX >= 0x030D0000
-    int looked_up = at + caches_behind(bytes, count, at);
+    int looked_up = coopdl_py_code_next(code, at) - 1;
 #else
     int looked_up = target - 1;
 #endif
-    return handler_of(code, looked_up) != handler_of(code, target);
+    return coopdl_py_code_handler(code, looked_up) != coopdl_py_code_handler(code, target);
 }
 
 /* Whether code has a jump that skips handlers. */
-static bool is_prone(PyCodeObject *code, const uint8_t *bytes, int count)
+static bool is_prone(const struct code *code)
 {
-    if (PyBytes_GET_SIZE(code->co_exceptiontable))
-        for (int at = 0; at < count; at += 1 + caches_behind(bytes, count, at))
-            if (is_backward(bytes[(Py_ssize_t)2 * at]) && skips(code, bytes, count, at))
+    if (PyBytes_GET_SIZE(code->object->co_exceptiontable))
+        for (int at = 0; at < code->count; at = coopdl_py_code_next(code, at))
+            if (coopdl_py_code_is_backward(code, at) && skips(code, at))
                 return true;
     return false;
 }
 
-/* The code of a frame as it was compiled; a new reference, or null without an exception. */
-static PyObject *bytes_of(PyCodeObject *code)
+static bool is_misplaced(const struct code *code, int at, bool computing)
 {
-    PyObject *bytes = PyCode_GetCode(code);
-    if (!bytes)
-        PyErr_Clear();
-    return bytes;
+    if (at < 0)
+        return false;
+    if (PY_VERSION_HEX >= 0x030D0000 && !computing)
+        return true;
+    if (coopdl_py_code_is_backward(code, at))
+        return skips(code, at);
+    return !computing && coopdl_py_code_opcode(code, at) != RESUME && is_prone(code);
 }
 
-static bool frame_is_misplaced(PyFrameObject *frame, bool innermost, bool computing)
+#else
+
+static bool is_misplaced(const struct code *Py_UNUSED(code), int Py_UNUSED(at),
+                         bool Py_UNUSED(computing))
 {
-    PyCodeObject *code = PyFrame_GetCode(frame);
-    PyObject *bytes = bytes_of(code);
-    bool misplaced = false;
-    int at = PyFrame_GetLasti(frame) / 2;
-    if (bytes && at >= 0) {
-        const uint8_t *compiled = (const uint8_t *)PyBytes_AS_STRING(bytes);
-        int count = (int)(PyBytes_GET_SIZE(bytes) / 2), opcode = compiled[(Py_ssize_t)2 * at];
-        if (innermost && is_backward(opcode))
-            misplaced = skips(code, compiled, count, at);
-        else if (innermost && (computing || opcode == RESUME))
-            misplaced = false;
-        else
-            misplaced = is_prone(code, compiled, count);
-    }
-    Py_XDECREF(bytes);
-    Py_DECREF(code);
-    return misplaced;
+    return false;
 }
+
+#endif
 
 bool coopdl_py_misplaced(PyThreadState *there, bool computing)
 {
-    PyFrameObject *frame = there ? PyThreadState_GetFrame(there) : NULL;
-    bool misplaced = frame && frame_is_misplaced(frame, true, computing);
+    struct code code;
+    int at;
+    PyFrameObject *frame = PyThreadState_GetFrame(there);
+    PyCodeObject *object = frame ? enter_code(frame, &code, &at) : NULL;
     Py_XDECREF(frame);
+    if (!object)
+        return false;
+    bool misplaced = is_misplaced(&code, at, computing);
+    leave_code(object, &code);
     return misplaced;
 }
 
 /* Before the instruction at `now`, with the one at `before` executed last: whether this place will
  * do. */
-static bool will_do(PyCodeObject *code, int before, int now)
+static bool will_do(const struct code *code, int before, int now)
 {
-    PyObject *bytes = bytes_of(code);
-    if (!bytes)
-        return true;
-    const uint8_t *compiled = (const uint8_t *)PyBytes_AS_STRING(bytes);
-    int count = (int)(PyBytes_GET_SIZE(bytes) / 2),
-        opcode = before < 0 ? 0 : compiled[(Py_ssize_t)2 * before];
-    bool will = (is_backward(opcode) && now == target_of(compiled, count, before)) ||
-                (is_call(opcode) && now == before + 1 + caches_behind(compiled, count, before) &&
-                 handler_of(code, before) == handler_of(code, now));
-    Py_DECREF(bytes);
-    return will;
+    if (before < 0)
+        return false;
+    if (coopdl_py_code_is_backward(code, before))
+        return now == coopdl_py_code_target(code, before);
+    if (now != coopdl_py_code_next(code, before))
+        return false;
+    return coopdl_py_code_is_with(code, before) ||
+           (coopdl_py_code_is_call(code, before) &&
+            coopdl_py_code_handler(code, before) == coopdl_py_code_handler(code, now));
 }
 
-int coopdl_py_step(struct thread *thread, PyCodeObject *code, int now)
+int coopdl_py_step(struct thread *thread, PyCodeObject *object, int now)
 {
+    struct code code;
     int before = thread->executed;
     thread->executed = now;
-    if (!will_do(code, before, now))
+    if (!coopdl_py_code_read(&code, object))
+        return 0;
+    bool will = will_do(&code, before, now);
+    coopdl_py_code_done(&code);
+    if (!will)
         return 0;
     coopdl_py_forget_place(thread, PyThreadState_Get());
     return coopdl_py_place_reached();
-}
-
-PyObject *coopdl_py_code_of(PyThreadState *there, int *executed)
-{
-    PyFrameObject *frame = PyThreadState_GetFrame(there);
-    if (!frame)
-        return NULL;
-    PyObject *code = (PyObject *)PyFrame_GetCode(frame);
-    *executed = PyFrame_GetLasti(frame) / 2;
-    Py_DECREF(frame);
-    return code;
-}
-
-#else
-
-bool coopdl_py_misplaced(PyThreadState *Py_UNUSED(there), bool Py_UNUSED(computing))
-{
-    return false;
 }
 
 #endif

@@ -5,9 +5,20 @@
 
 #include "thread.h"
 
+/* By what a thread's instructions and errors are seen: sys.monitoring, or a trace function. */
+#if PY_VERSION_HEX >= 0x030C0000 && !defined(Py_GIL_DISABLED)
+#define MONITORED
+#elif !defined(Py_GIL_DISABLED)
+#define TRACED
+#endif
+
 /* Whether the interpreter would look in the wrong place for handlers if it raised in that thread
- * now, or at the next place where it may. */
+ * now (`computing`), or at the next place where it may. */
 bool coopdl_py_misplaced(PyThreadState *there, bool computing);
+
+/* Whether that thread is in a function that takes something for its caller or gives it back, such
+ * as `__enter__` and `__exit__`. */
+bool coopdl_py_between(PyThreadState *there);
 
 /* Has coopdl_py_place_reached called in that thread as soon as its code is at a place that will
  * do.  False, without an exception, if that cannot be had. */
@@ -19,8 +30,8 @@ bool coopdl_py_await_place(PyObject *module, struct thread *thread, PyThreadStat
 void coopdl_py_watch_errors(PyObject *module, struct thread *thread, PyThreadState *there);
 void coopdl_py_ignore_errors(struct thread *thread, PyThreadState *there);
 
-/* raise.c: raises what is due in place of that error; -1 if so. */
-int coopdl_py_error_seen(struct thread *thread, PyObject *error);
+/* raise.c: raises what is due in place of that error, which has come this far; -1 if so. */
+int coopdl_py_error_seen(struct thread *thread, PyObject *error, PyObject *traceback);
 
 /* Takes coopdl_py_await_place back. */
 void coopdl_py_forget_place(struct thread *thread, PyThreadState *there);
@@ -28,15 +39,20 @@ void coopdl_py_forget_place(struct thread *thread, PyThreadState *there);
 /* raise.c: raises what is due in the calling thread; -1 with an exception set, 0 if nothing is. */
 int coopdl_py_place_reached(void);
 
+#ifdef MONITORED
 /* What sys.monitoring calls. */
 PyObject *coopdl_py_on_instruction(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
 PyObject *coopdl_py_on_raise(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
+#endif
 
 /* For trace.c and monitor.c: the thread is about to execute an instruction of that code; -1 with an
  * exception set if it is to go no further. */
 int coopdl_py_step(struct thread *thread, PyCodeObject *code, int now);
 
-/* The code that a thread is in, a new reference, and its instruction there; or null. */
+/* The frame in which a place is looked for, a new reference, or null. */
+PyFrameObject *coopdl_py_frame_of(PyThreadState *there);
+
+/* Its code, a new reference, and its instruction there; or null. */
 PyObject *coopdl_py_code_of(PyThreadState *there, int *executed);
 
 #endif

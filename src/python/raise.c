@@ -26,11 +26,17 @@
 #include "raise.h"
 
 #include "place.h"
+#include "work.h"
 
 #include <pthread.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+/* How often the raiser may fail to answer for the main thread: it is visited after 1, 2, 4 ms. */
+enum { PATIENCE = 3 };
+
+#define HAND_OVER (2 * COOPDL_MILLISECOND)
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t asking = PTHREAD_COND_INITIALIZER;
@@ -64,34 +70,6 @@ PyObject *coopdl_py_scope(const struct entry *owner)
     return owner && owner->owner ? owner->owner : Py_None;
 }
 
-/* Whether this exception or what it was raised in is one of ours for that entry. */
-static bool stems_from(struct module_state *state, PyObject *exception, const struct entry *owner)
-{
-    /* A chain may be a ring. */
-    for (int links = 0; exception && links < 1000; links++) {
-        if (!PyExceptionInstance_Check(exception))
-            return false;
-        PyBaseExceptionObject *base = (PyBaseExceptionObject *)exception;
-        if ((PyObject_TypeCheck(exception, (PyTypeObject *)state->exceeded) ||
-             PyObject_TypeCheck(exception, (PyTypeObject *)state->insists)) &&
-            base->dict && PyDict_GetItemString(base->dict, "scope") == coopdl_py_scope(owner))
-            return true;
-        exception = base->context;
-    }
-    return false;
-}
-
-/* Whether an exception for that entry is being handled in that thread. */
-static bool at_work(struct module_state *state, PyThreadState *thread, const struct entry *owner)
-{
-    for (_PyErr_StackItem *item = thread->exc_info; item; item = item->previous_item)
-        if (item->exc_value && stems_from(state, item->exc_value, owner))
-            return true;
-    /* What nobody caught is no longer handled when the interpreter prints it and ends. */
-    PyObject *last = PySys_GetObject("last_value");
-    return last && stems_from(state, last, owner);
-}
-
 /* The interpreter's own record of a thread; null if that is gone. */
 static PyThreadState *state_there(const struct thread *thread)
 {
@@ -101,29 +79,12 @@ static PyThreadState *state_there(const struct thread *thread)
     return there;
 }
 
-/* The same for another thread. */
-static bool at_work_there(struct module_state *state, const struct thread *thread,
-                          const struct entry *owner)
-{
-#ifdef Py_GIL_DISABLED
-    PyObject *function = PySys_GetObject("_current_exceptions");
-    PyObject *all = function ? PyObject_CallNoArgs(function) : NULL;
-    PyObject *ident = PyLong_FromUnsignedLong(thread->ident);
-    PyObject *exception = all && ident ? PyDict_GetItem(all, ident) : NULL;
-    bool found = exception && stems_from(state, exception, owner);
-    Py_XDECREF(ident);
-    Py_XDECREF(all);
-    PyErr_Clear();
-    return found;
-#else
-    PyThreadState *there = state_there(thread);
-    return there && at_work(state, there, owner);
-#endif
-}
-
-void coopdl_py_raised(struct thread *thread, struct entry *owner)
+void coopdl_py_raised(struct thread *thread, struct entry *owner, PyObject *error)
 {
     thread->pending = NULL;
+    thread->between_since = 0;
+    thread->error = error;
+    thread->raised_at = coopdl_now();
     coopdl_py_ignore_errors(thread, PyThreadState_Get());
     atomic_store(&owner->raised, true);
     atomic_store(&thread->told, COOPDL_PEACE);
@@ -131,19 +92,27 @@ void coopdl_py_raised(struct thread *thread, struct entry *owner)
         coopdl_deliver(&owner->scope);
 }
 
-static void raise_as(PyObject *class, struct entry *owner, PyObject *cause)
+/* A new exception for this entry, which is raised now; null, with another one set, if that fails.
+ */
+static PyObject *make(PyObject *class, struct entry *owner)
 {
     struct thread *thread = coopdl_py_self();
     PyObject *exception = PyObject_CallFunction(class, "s", "deadline exceeded");
+    if (exception && PyObject_SetAttrString(exception, "scope", coopdl_py_scope(owner)) < 0)
+        Py_CLEAR(exception);
+    if (exception && owner && thread)
+        coopdl_py_raised(thread, owner, exception);
+    return exception;
+}
+
+static void raise_as(PyObject *class, struct entry *owner, PyObject *cause)
+{
+    PyObject *exception = make(class, owner);
     if (!exception)
         return;
-    if (PyObject_SetAttrString(exception, "scope", coopdl_py_scope(owner)) == 0) {
-        if (cause)
-            PyException_SetCause(exception, Py_NewRef(cause));
-        if (owner && thread)
-            coopdl_py_raised(thread, owner);
-        PyErr_SetObject(class, exception);
-    }
+    if (cause)
+        PyException_SetCause(exception, Py_NewRef(cause));
+    PyErr_SetObject(class, exception);
     Py_DECREF(exception);
 }
 
@@ -177,12 +146,27 @@ static struct entry *due_here(struct module_state *state)
 {
     struct thread *thread = coopdl_py_self();
     struct entry *owner = thread && state ? coopdl_py_owner(thread, coopdl_now()) : NULL;
-    return owner && !at_work(state, PyThreadState_Get(), owner) ? owner : NULL;
+    return owner && !coopdl_py_at_work(state, thread, PyThreadState_Get(), owner) ? owner : NULL;
 }
 
 static void raise_due(struct module_state *state, struct entry *owner)
 {
     raise_as(atomic_load(&owner->raised) ? state->insists : state->exceeded, owner, NULL);
+}
+
+/* Whether nothing is to be raised where the calling thread is.  In an `__enter__` or `__exit__`
+ * that is so for a moment only: it may wait for something there, and nobody can tell whether what
+ * called us is that wait. */
+static bool is_bad_place(struct thread *thread, PyThreadState *here)
+{
+    if (!coopdl_py_between(here)) {
+        thread->between_since = 0;
+        return coopdl_py_misplaced(here, true);
+    }
+    int64_t now = coopdl_now();
+    if (!thread->between_since)
+        thread->between_since = now;
+    return now - thread->between_since < HAND_OVER;
 }
 
 PyObject *coopdl_py_on_signal(PyObject *module, PyObject *Py_UNUSED(arguments))
@@ -192,7 +176,7 @@ PyObject *coopdl_py_on_signal(PyObject *module, PyObject *Py_UNUSED(arguments))
     struct entry *owner = due_here(state);
     PyThreadState *here = PyThreadState_Get();
     if (!owner || under_way(thread) ||
-        (coopdl_py_misplaced(here, true) && coopdl_py_await_place(module, thread, here)))
+        (is_bad_place(thread, here) && coopdl_py_await_place(module, thread, here)))
         Py_RETURN_NONE;
     raise_due(state, owner);
     return NULL;
@@ -212,6 +196,7 @@ int coopdl_py_place_reached(void)
 static enum coopdl_verdict ask(struct thread *thread)
 {
     atomic_store(&thread->wanted, true);
+    atomic_fetch_add(&thread->unheard, 1);
     pthread_mutex_lock(&mutex);
     asked = true;
     pthread_cond_signal(&asking);
@@ -227,14 +212,17 @@ static enum coopdl_verdict gently(enum coopdl_verdict verdict)
     return verdict == COOPDL_CUT && ++visits % 4 ? COOPDL_KICK : verdict;
 }
 
+/* The main thread can be told at once.  Nothing is cut before its errors are watched, unless the
+ * raiser does not get the lock: a call may be cut that was made with it. */
 static enum coopdl_verdict verdict_on(struct thread *thread, const struct entry *owner)
 {
+    enum coopdl_verdict verdict = ask(thread);
     if (thread->kind == KIND_WORKER || atomic_load(&owner->raised))
-        return ask(thread);
+        return verdict;
     PyErr_SetInterruptEx(atomic_load(&expiry_signal));
     atomic_store(&due, true);
-    ask(thread);
-    return COOPDL_CUT;
+    return verdict == COOPDL_CUT || atomic_load(&thread->unheard) > PATIENCE ? COOPDL_CUT
+                                                                           : COOPDL_KICK;
 }
 
 /* The hook, on the library's thread. */
@@ -259,13 +247,37 @@ static void on_kicked(void)
 
 static const struct coopdl_hooks hooks = {.expired = on_expired, .kicked = on_kicked};
 
-static void raise_in(struct module_state *state, struct thread *thread, struct entry *owner)
+/* Whether that thread has not moved since it was looked at the last time: it waits in a call. */
+static bool stands(struct thread *thread, PyThreadState *there)
 {
-    PyThreadState *there = state_there(thread);
-    thread->insist = atomic_load(&owner->raised);
-    if (thread->kind == KIND_WORKER)
-        coopdl_py_watch_errors(atomic_load(&main_module), thread, there);
-    if (coopdl_py_misplaced(there, false) &&
+    PyFrameObject *frame = PyThreadState_GetFrame(there);
+    int at = frame ? PyFrame_GetLineNumber(frame) : 0;
+    bool same = thread->stood_in == frame && thread->stood_at == at;
+    thread->stood_in = frame;
+    thread->stood_at = at;
+    Py_XDECREF(frame);
+    return same;
+}
+
+/* The same for another thread.  One that waits in an `__enter__`, for a lock perhaps, goes on as
+ * soon as it has it. */
+static bool is_bad_place_there(struct thread *thread, PyThreadState *there)
+{
+    int64_t now = coopdl_now();
+    bool waits = stands(thread, there);
+    if (!coopdl_py_between(there)) {
+        thread->between_since = 0;
+        return coopdl_py_misplaced(there, false);
+    }
+    if (!thread->between_since || waits)
+        thread->between_since = now;
+    return now - thread->between_since < HAND_OVER;
+}
+
+static void raise_in(struct module_state *state, struct thread *thread, struct entry *owner,
+                     PyThreadState *there)
+{
+    if (is_bad_place_there(thread, there) &&
         coopdl_py_await_place(atomic_load(&main_module), thread, there))
         return;
     atomic_store(&owner->raised, true);
@@ -286,7 +298,7 @@ static void take_back(struct module_state *state, struct thread *thread)
     PyThreadState_SetAsyncExc(thread->ident, NULL);
 }
 
-int coopdl_py_error_seen(struct thread *thread, PyObject *error)
+int coopdl_py_error_seen(struct thread *thread, PyObject *error, PyObject *traceback)
 {
     struct module_state *state = atomic_load(&main_state);
     if (!thread->watched || !PyExceptionInstance_Check(error) || !state ||
@@ -300,7 +312,15 @@ int coopdl_py_error_seen(struct thread *thread, PyObject *error)
         return 0;
     take_back(state, thread);
     coopdl_py_forget_place(thread, PyThreadState_Get());
-    raise_as(thread->insist ? state->insists : state->exceeded, owner, error);
+    PyObject *exception = make(thread->insist ? state->insists : state->exceeded, owner);
+    if (exception) {
+        /* It was raised where the error was. */
+        PyException_SetTraceback(exception, traceback);
+        PyException_SetTraceback(error, traceback);
+        PyException_SetContext(exception, Py_NewRef(error));
+        PyException_SetCause(exception, Py_NewRef(error));
+        PyErr_Restore(Py_NewRef(Py_TYPE(exception)), exception, Py_NewRef(traceback));
+    }
     return -1;
 }
 
@@ -317,33 +337,42 @@ static bool by_exception(struct thread *thread, const struct entry *owner)
 static enum coopdl_verdict look_at(struct module_state *state, struct thread *thread)
 {
     struct entry *owner = coopdl_py_owner(thread, coopdl_now());
-    coopdl_py_forget_place(thread, state_there(thread));
-    if (!owner || at_work_there(state, thread, owner))
+    PyThreadState *there = state_there(thread);
+    coopdl_py_forget_place(thread, there);
+    if (!owner || !there || coopdl_py_at_work(state, thread, there, owner))
         return COOPDL_PEACE;
+    bool on_the_way = under_way(thread);
+    if (!on_the_way)
+        thread->insist = atomic_load(&owner->raised);
+    coopdl_py_watch_errors(atomic_load(&main_module), thread, there);
     if (thread->kind == KIND_MAIN && !by_exception(thread, owner)) {
         if (thread->pending)
             take_back(state, thread);
         PyErr_SetInterruptEx(atomic_load(&expiry_signal));
-    } else if (!under_way(thread)) {
-        raise_in(state, thread, owner);
+    } else if (!on_the_way) {
+        raise_in(state, thread, owner, there);
     }
     return COOPDL_CUT;
 }
 
 static void look_around(void)
 {
-    PyGILState_STATE before = PyGILState_Ensure();
     struct module_state *state = atomic_load(&main_state);
     coopdl_py_lock();
     for (struct thread *t = coopdl_py_next(NULL); state && t; t = coopdl_py_next(t))
-        if (atomic_exchange(&t->wanted, false) && t->kind != KIND_FOREIGN)
+        if (atomic_exchange(&t->wanted, false) && t->kind != KIND_FOREIGN) {
             atomic_store(&t->told, look_at(state, t));
+            atomic_store(&t->unheard, 0);
+        }
     coopdl_py_unlock();
-    PyGILState_Release(before);
 }
 
+/* It keeps one thread state, since who dumps all threads (faulthandler) or counts all memory
+ * (tracemalloc) does not expect them to come and go. */
 static void *raise_for_others(void *unused)
 {
+    PyGILState_STATE before = PyGILState_Ensure();
+    PyThreadState *here = PyEval_SaveThread();
     pthread_mutex_lock(&mutex);
     while (!stopping) {
         if (!asked) {
@@ -352,10 +381,14 @@ static void *raise_for_others(void *unused)
         }
         asked = false;
         pthread_mutex_unlock(&mutex);
+        PyEval_RestoreThread(here);
         look_around();
+        PyEval_SaveThread();
         pthread_mutex_lock(&mutex);
     }
     pthread_mutex_unlock(&mutex);
+    PyEval_RestoreThread(here);
+    PyGILState_Release(before);
     return unused;
 }
 
@@ -437,6 +470,7 @@ void coopdl_py_cancel(struct thread *thread)
     coopdl_py_forget_place(thread, PyThreadState_Get());
     coopdl_py_ignore_errors(thread, PyThreadState_Get());
     thread->pending = NULL;
+    thread->between_since = 0;
     atomic_store(&thread->wanted, false);
     atomic_store(&thread->told, COOPDL_PEACE);
     coopdl_py_unlock();

@@ -12,8 +12,8 @@ int coopdl_py_prepare(struct thread *thread);
  * set from Python.  `cause` may be null. */
 void coopdl_py_raise(struct module_state *state, struct entry *owner, PyObject *cause);
 
-/* An exception for this entry is raised: until it is swallowed nothing is cut. */
-void coopdl_py_raised(struct thread *thread, struct entry *owner);
+/* This exception for this entry is raised: until it is swallowed nothing is cut. */
+void coopdl_py_raised(struct thread *thread, struct entry *owner, PyObject *error);
 
 /* The context object that goes on the exception, or None; borrowed. */
 PyObject *coopdl_py_scope(const struct entry *owner);

@@ -102,6 +102,7 @@ struct thread *coopdl_py_thread(void)
     thread->kind = interpreter != PyInterpreterState_Main() ? KIND_FOREIGN
                    : current_tid() == getpid()              ? KIND_MAIN
                                                             : KIND_WORKER;
+    atomic_store(&thread->told, COOPDL_PEACE); /* nobody has looked at it yet */
     self = thread;
     return thread;
 }

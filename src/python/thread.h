@@ -45,11 +45,17 @@ struct thread {
     struct entry *spare;
     _Atomic bool wanted;   /* the raiser is to look at it */
     _Atomic int told;      /* what the raiser made of it: a verdict */
+    _Atomic int unheard;   /* how often it was asked for that since */
     struct entry *pending; /* an asynchronous exception is on its way for this one */
     PyObject *awaited;     /* the code in which a place to raise is looked for (place.c) */
     int executed;          /* its instruction that was executed last */
     bool watched;          /* its next error is replaced by what is due */
+    int64_t between_since; /* since when it is in an `__enter__` or the like; 0: it is not */
+    void *stood_in;        /* the frame, and its line, that it was in when it was looked at */
+    int stood_at;
     bool insist;           /* what is due is a DeadlineInsists */
+    PyObject *error;       /* our exception that was raised in it last, while it lives; not counted */
+    int64_t raised_at;
     unsigned int insisted; /* how often it was told again */
     struct thread *_Atomic next;
 };

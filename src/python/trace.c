@@ -9,31 +9,28 @@
  */
 #include "place.h"
 
-#if PY_VERSION_HEX < 0x030C0000 && !defined(Py_GIL_DISABLED)
+#include "code.h"
+
+#ifdef TRACED
 
 #include <frameobject.h>
 
-/* Before 3.11 every place will do. */
 static int on_instruction(struct thread *thread, PyFrameObject *frame)
 {
-#if PY_VERSION_HEX >= 0x030B0000
     PyCodeObject *code = PyFrame_GetCode(frame);
     int result = 0;
     if (thread->awaited == (PyObject *)code)
-        result = coopdl_py_step(thread, code, PyFrame_GetLasti(frame) / 2);
+        result = coopdl_py_step(thread, code, coopdl_py_code_at(frame));
     Py_DECREF(code);
     return result;
-#else
-    (void)thread, (void)frame;
-    return 0;
-#endif
 }
 
 static int on_trace(PyObject *Py_UNUSED(self), PyFrameObject *frame, int what, PyObject *argument)
 {
     struct thread *thread = coopdl_py_self();
     if (thread && what == PyTrace_EXCEPTION)
-        return coopdl_py_error_seen(thread, PyTuple_GET_ITEM(argument, 1));
+        return coopdl_py_error_seen(thread, PyTuple_GET_ITEM(argument, 1),
+                                    PyTuple_GET_ITEM(argument, 2));
     return thread && what == PyTrace_OPCODE ? on_instruction(thread, frame) : 0;
 }
 
@@ -72,17 +69,13 @@ void coopdl_py_ignore_errors(struct thread *thread, PyThreadState *there)
 
 bool coopdl_py_await_place(PyObject *Py_UNUSED(module), struct thread *thread, PyThreadState *there)
 {
-#if PY_VERSION_HEX >= 0x030B0000
-    PyFrameObject *frame = PyThreadState_GetFrame(there);
+    PyFrameObject *frame = coopdl_py_frame_of(there);
     int result = frame ? PyObject_SetAttrString((PyObject *)frame, "f_trace_opcodes", Py_True) : -1;
     Py_XDECREF(frame);
     Py_XSETREF(thread->awaited, result == 0 ? coopdl_py_code_of(there, &thread->executed) : NULL);
     if (thread->awaited && follow(thread, there))
         return true;
     PyErr_Clear();
-#else
-    (void)there;
-#endif
     Py_CLEAR(thread->awaited);
     return false;
 }
@@ -94,19 +87,6 @@ void coopdl_py_forget_place(struct thread *thread, PyThreadState *there)
     Py_CLEAR(thread->awaited);
     if (there)
         follow(thread, there);
-}
-
-PyObject *coopdl_py_on_instruction(PyObject *Py_UNUSED(module),
-                                   PyObject *const *Py_UNUSED(arguments),
-                                   Py_ssize_t Py_UNUSED(count))
-{
-    Py_RETURN_NONE;
-}
-
-PyObject *coopdl_py_on_raise(PyObject *Py_UNUSED(module), PyObject *const *Py_UNUSED(arguments),
-                             Py_ssize_t Py_UNUSED(count))
-{
-    Py_RETURN_NONE;
 }
 
 #endif

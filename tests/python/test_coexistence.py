@@ -164,7 +164,7 @@ class Faulthandler(Scoped):
 
     def test_a_dump_on_a_signal(self):
         with tempfile.TemporaryFile('w+') as file:
-            faulthandler.register(signal.SIGUSR1, file=file)
+            faulthandler.register(signal.SIGUSR1, file=file, all_threads=False)
             self.addCleanup(faulthandler.unregister, signal.SIGUSR1)
             timer = threading.Timer(DEADLINE / 2, os.kill, (os.getpid(), signal.SIGUSR1))
             timer.start()
