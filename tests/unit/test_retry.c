@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <semaphore.h>
 #include <stdatomic.h>
+#include <sys/select.h>
 #include <time.h>
 
 TestSuite(retry, .timeout = 60);
@@ -114,9 +115,36 @@ static int ppoll_for(int fd, int timeout)
     return ready < 0 ? errno : ready;
 }
 
+/* An error leaves the set alone, and time that has run out empties it. */
+static int told_of_select(int ready, int error, int fd, fd_set *set)
+{
+    expect(!FD_ISSET(fd, set) == (ready == 0));
+    return ready < 0 ? error : ready;
+}
+
+static int select_for(int fd, int timeout)
+{
+    fd_set set;
+    struct timeval wait = {.tv_sec = timeout / 1000};
+    FD_ZERO(&set);
+    FD_SET(fd, &set);
+    int ready = select(fd + 1, &set, NULL, NULL, timeout < 0 ? NULL : &wait);
+    return told_of_select(ready, errno, fd, &set);
+}
+
+static int pselect_for(int fd, int timeout)
+{
+    fd_set set;
+    struct timespec wait = {.tv_sec = timeout / 1000};
+    FD_ZERO(&set);
+    FD_SET(fd, &set);
+    int ready = pselect(fd + 1, NULL, NULL, &set, timeout < 0 ? NULL : &wait, NULL);
+    return told_of_select(ready, errno, fd, &set);
+}
+
 Test(retry, a_time_out_of_its_own_has_run_out_in_the_end)
 {
-    static int (*const calls[])(int, int) = {poll_for, ppoll_for};
+    static int (*const calls[])(int, int) = {poll_for, ppoll_for, select_for, pselect_for};
     int fd = silent_pipe();
     for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
         for (int timeout = -1; timeout <= 30000; timeout += 30001) {
