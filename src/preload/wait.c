@@ -80,7 +80,7 @@ static int to_ms(int64_t ns)
     }
 
 /* With a timeout, in the end, as if that had run out. */
-static int poll_cut(struct coopdl_thread *thread, const char *call, bool timed)
+static int timed_cut(struct coopdl_thread *thread, const char *call, bool timed)
 {
     int error = coopdl_cut_errno(thread, call, timed ? ANSWER_TIMED : ANSWER_ESCALATES);
     if (error == 0)
@@ -96,7 +96,7 @@ __attribute__((noinline)) static int poll_capped(struct pollfd *fds, nfds_t n, i
     if (timeout == 0)
         return PERFORM(thread, coopdl_real.poll(fds, n, 0));
     WAIT(thread, patience, coopdl_real.poll(fds, n, to_ms(ns)), coopdl_real.poll(fds, n, 0),
-         poll_cut(thread, "poll", timeout > 0))
+         timed_cut(thread, "poll", timeout > 0))
 }
 
 int coopdl_timed_poll(struct pollfd *fds, nfds_t n, int timeout)
@@ -128,7 +128,7 @@ int coopdl_timed_ppoll(struct pollfd *fds, nfds_t n, const struct timespec *time
         mask = &open;
     struct patience patience = {.wanted = timeout ? coopdl_ns(timeout) : COOPDL_NEVER};
     WAIT(thread, patience, ppoll_ns(fds, n, ns, mask), ppoll_ns(fds, n, 0, mask),
-         poll_cut(thread, "ppoll", timeout != NULL));
+         timed_cut(thread, "ppoll", timeout != NULL));
 }
 
 /* Event loops abort on anything but EINTR, and a budget is not theirs to handle.  Python's does
@@ -200,13 +200,19 @@ int coopdl_timed_epoll_pwait2(int fd, struct epoll_event *events, int n,
          epoll_pwait2_ns(fd, events, n, 0, mask), epoll_cut(thread, "epoll_pwait2", CALLER));
 }
 
+/* As much of a set as the kernel takes: whole longs. */
+static size_t size_of_set(int n)
+{
+    enum { BITS = 8 * sizeof(long) };
+    return ((size_t)n + BITS - 1) / BITS * sizeof(long);
+}
+
 /* After expiry: what is ready now, without touching the caller's sets if nothing is. */
 static int look_select(int n, fd_set *sets[3])
 {
     enum { BYTES = FD_SETSIZE / 8 };
     unsigned char copies[3][BYTES] __attribute__((aligned(8)));
-    enum { BITS = 8 * sizeof(long) }; /* the kernel takes whole longs */
-    size_t size = ((size_t)n + BITS - 1) / BITS * sizeof(long);
+    size_t size = size_of_set(n);
     struct timespec now = {0};
     void *used[3];
     for (int i = 0; i < 3; i++) {
@@ -224,6 +230,17 @@ static int look_select(int n, fd_set *sets[3])
     return -1;
 }
 
+/* Nothing was.  Who is told that the time has run out finds empty sets. */
+static int cut_select(struct coopdl_thread *thread, const char *call, int n, fd_set *sets[3],
+                      bool timed)
+{
+    int result = timed_cut(thread, call, timed);
+    for (int i = 0; i < 3 && result == 0; i++)
+        if (sets[i])
+            memset(sets[i], 0, size_of_set(n));
+    return result;
+}
+
 int coopdl_timed_select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *timeout)
 {
     struct coopdl_thread *thread = coopdl_self;
@@ -234,7 +251,7 @@ int coopdl_timed_select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *
         return PERFORM(thread, coopdl_real.select(n, r, w, e, timeout));
     if (coopdl_cutting(thread)) {
         int ready = PERFORM(thread, look_select(n, sets));
-        return ready ? ready : coopdl_cut(thread, "select");
+        return ready ? ready : cut_select(thread, "select", n, sets, timeout != NULL);
     }
     return (int)coopdl_kicked(coopdl_real.select(n, r, w, e, timeout), "select");
 }
@@ -249,7 +266,7 @@ int coopdl_timed_pselect(int n, fd_set *r, fd_set *w, fd_set *e, const struct ti
         return PERFORM(thread, coopdl_real.pselect(n, r, w, e, timeout, mask));
     if (coopdl_cutting(thread)) {
         int ready = PERFORM(thread, look_select(n, sets));
-        return ready ? ready : coopdl_cut(thread, "pselect");
+        return ready ? ready : cut_select(thread, "pselect", n, sets, timeout != NULL);
     }
     int got = coopdl_real.pselect(n, r, w, e, timeout, mask ? &open : NULL);
     return (int)coopdl_kicked(got, "pselect");

@@ -40,7 +40,7 @@ test_behaviour_io.Main.test_recv; without one, all of test_behaviour_*.
            and a table of all their figures is printed at the end
 
 What is promised is measured with, for each Python that the package was built for,
-    meson devenv -C build python3 tests/python/run.py --strict --runs 100"""
+    meson devenv -C build python3 ../tests/python/run.py --strict --runs 100"""
 BEHAVIOUR = ['test_behaviour_' + name for name in ('clients', 'compute', 'exit', 'io', 'locks')]
 RUNS = 2
 SILENCE = 20  # seconds that a test may take

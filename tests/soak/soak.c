@@ -189,7 +189,7 @@ static int wait_select(struct worker *worker)
     fd_set set;
     FD_ZERO(&set);
     FD_SET(worker->silent[0], &set);
-    return failure(select(worker->silent[0] + 1, &set, NULL, NULL, &timeout));
+    return timed_failure(select(worker->silent[0] + 1, &set, NULL, NULL, &timeout));
 }
 
 static int wait_pselect(struct worker *worker)

@@ -129,7 +129,7 @@ static int call_select(void)
     FD_SET(f.reader, &set);
     int error = result(AS(int (*)(int, fd_set *, fd_set *, fd_set *, struct timeval *))(
         f.reader + 1, &set, NULL, NULL, &timeout));
-    expect(FD_ISSET(f.reader, &set), "a select that failed has changed the sets");
+    expect(!error || FD_ISSET(f.reader, &set), "a select that failed has changed the sets");
     return error;
 }
 
@@ -143,7 +143,7 @@ static int pselect_with(bool masked)
     int error = result(
         AS(int (*)(int, fd_set *, fd_set *, fd_set *, const struct timespec *, const sigset_t *))(
             f.reader + 1, &set, NULL, NULL, &two_seconds, masked ? &all : NULL));
-    expect(FD_ISSET(f.reader, &set), "a select that failed has changed the sets");
+    expect(!error || FD_ISSET(f.reader, &set), "a select that failed has changed the sets");
     return error;
 }
 
