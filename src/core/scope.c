@@ -39,7 +39,7 @@ static int fail(int error)
 }
 
 /* The word that the entries come to.  A delivered deadline stands in it, for the hook to be asked
- * again, only where nothing undelivered is left to wait for. */
+ * again, only where nothing undelivered is left to wait for; see also ask_again. */
 static int64_t ruling(struct coopdl_thread *thread)
 {
     int64_t live = TIME_NEVER, delivered = TIME_NEVER;
@@ -56,6 +56,23 @@ static int64_t ruling(struct coopdl_thread *thread)
                                    : delivered | WORD_UNARMED | WORD_FIRED | WORD_PEACE;
 }
 
+/* The innermost scope is delivered, but the word is that of one around it: notes when the hook is
+ * to be asked about it again.  Returns by when whoever watches must look at the thread. */
+static int64_t ask_again(struct coopdl_thread *thread, int64_t word)
+{
+    uint32_t depth;
+    const struct coopdl_entry *entries = coopdl_entries(thread, &depth);
+    int64_t deadline = coopdl_word_deadline(word), when = 0;
+    if (unlikely(word >= 0 && depth && entries[depth - 1].flags & SCOPE_DELIVERED &&
+                 coopdl_hooked())) {
+        when = coopdl_clock() + COOPDL_FIRST_BACKOFF;
+        atomic_store(&thread->backoff, COOPDL_FIRST_BACKOFF);
+    }
+    if (unlikely(when != atomic_load_explicit(&thread->again, memory_order_relaxed)))
+        atomic_store(&thread->again, when);
+    return when && when < deadline ? when : deadline;
+}
+
 /* The word was fired and has been changed, and no kick is under way any more: the trap follows.
  * Should the new word be fired meanwhile, its kick may be taken off the queue with the old one's,
  * or come while the trap is turned off: so the second look. */
@@ -70,14 +87,13 @@ static void follow(struct coopdl_thread *thread)
 /* The second step.  Returns the word as it was. */
 static int64_t publish(struct coopdl_thread *thread)
 {
-    int64_t word = ruling(thread);
+    int64_t word = ruling(thread), deadline = ask_again(thread, word);
     int64_t old = atomic_exchange(&thread->word, word);
     if (unlikely(old & WORD_FIRED))
         coopdl_kick_settle(thread);
     /* Never later than what the scheduler waits for, unless a deadline came up that had been
      * hidden: one that has passed already is in force at once.  With hooks the scheduler asks
      * first. */
-    int64_t deadline = coopdl_word_deadline(word);
     if (unlikely(coopdl_wakes(deadline))) {
         if (!coopdl_hooked() && deadline <= coopdl_clock())
             coopdl_fire_self(thread);

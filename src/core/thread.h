@@ -104,6 +104,10 @@ struct coopdl_thread {
     uint32_t room;
     struct coopdl_entry *_Atomic entries; /* null: the first ones */
     struct coopdl_entry first[COOPDL_FIRST_ENTRIES];
+
+    /* When the hook is asked again about a delivered scope inside one that is yet to expire; 0:
+     * there is none (tick.c). */
+    _Atomic int64_t again;
 } __attribute__((aligned(128)));
 
 /* A wrapper may run in a signal handler: no lazy allocation behind a TLS access. */

@@ -15,7 +15,10 @@
  * is followed by another.
  *
  * With hooks, a thread is fired with PEACE, so that nothing of it is cut before
- * the runtime has been asked; the answer then sets or clears PEACE.
+ * the runtime has been asked; the answer then sets or clears PEACE.  So it is,
+ * for as long as that takes, where the runtime is to be asked again about a
+ * delivered scope inside one that is yet to expire, whose word comes back if
+ * the answer is PEACE: who leaves meanwhile sees a fired word and waits.
  */
 #include "core/tick.h"
 
@@ -83,6 +86,45 @@ static enum coopdl_verdict ask(struct coopdl_thread *thread, bool asking, int64_
     return verdict;
 }
 
+/* When the hook is to be asked again about a thread that has not expired. */
+static int64_t again(const struct coopdl_thread *thread)
+{
+    int64_t when = atomic_load(&thread->again);
+    return when && coopdl_hooked() ? when : TIME_NEVER;
+}
+
+/* The next time, unless the thread has gone on. */
+static void put_off(struct coopdl_thread *thread, int64_t when)
+{
+    int64_t old = atomic_load(&thread->again);
+    if (old)
+        atomic_compare_exchange_strong(&thread->again, &old, when);
+}
+
+static int64_t fired_for_asking(int64_t now)
+{
+    return (now & ~(int64_t)WORD_FLAGS) | WORD_UNARMED | WORD_FIRED | WORD_PEACE;
+}
+
+/* Holding the kick: whether it is time to ask again; then the word is fired, and what it was is
+ * `held`. */
+static bool due_again(struct coopdl_thread *thread, int64_t now, bool asking, int64_t *held)
+{
+    *held = atomic_load(&thread->word);
+    if (*held < 0 || *held <= now || !asking || again(thread) > now ||
+        !atomic_compare_exchange_strong(&thread->word, held, fired_for_asking(now)))
+        return false;
+    atomic_store(&thread->kicked, false);
+    return true;
+}
+
+static void give_back(struct coopdl_thread *thread, int64_t now, int64_t held, int64_t next)
+{
+    int64_t fired = fired_for_asking(now);
+    put_off(thread, next);
+    atomic_compare_exchange_strong(&thread->word, &fired, held);
+}
+
 /* Holding the kick: whether the thread is due, fired if it was not. */
 static bool due(struct coopdl_thread *thread, int64_t now, bool asking)
 {
@@ -127,17 +169,23 @@ static void visit(struct coopdl_thread *thread, int64_t now, bool asking)
     if (!coopdl_kick_take(thread)) {
         /* The last signal has not been taken yet: the thread does not run, or blocks it. */
         atomic_store(&thread->visit, now + FIRST_BACKOFF);
+        put_off(thread, now + FIRST_BACKOFF);
         return;
     }
-    if (!due(thread, now, asking)) {
+    int64_t held;
+    bool asked_again = due_again(thread, now, asking, &held);
+    if (!asked_again && !due(thread, now, asking)) {
         coopdl_kick_drop(thread);
         return;
     }
-    enum coopdl_verdict verdict = ask(thread, asking, now);
+    enum coopdl_verdict verdict =
+        asked_again && !coopdl_owner(thread, now) ? COOPDL_PEACE : ask(thread, asking, now);
     int64_t backoff = atomic_load(&thread->backoff);
     int64_t next = now + backoff, outer = coopdl_next_deadline(thread, now);
     atomic_store(&thread->backoff, 2 * backoff < LAST_BACKOFF ? 2 * backoff : LAST_BACKOFF);
     atomic_store(&thread->visit, outer < next ? outer : next);
+    if (asked_again && verdict == COOPDL_PEACE)
+        give_back(thread, now, held, next);
     atomic_fetch_add(&thread->visits, 1);
     coopdl_kick_cause cause = cause_for(thread, verdict);
     if (cause == COOPDL_KICK_CAUSES) {
@@ -161,7 +209,10 @@ void coopdl_kick_soon(struct coopdl_thread *thread, uint8_t asleep)
 /* When there is something to do about a thread that has this word. */
 static int64_t due_time(const struct coopdl_thread *thread, int64_t word)
 {
-    return word & WORD_FIRED ? atomic_load(&thread->visit) : coopdl_word_deadline(word);
+    if (word & WORD_FIRED)
+        return atomic_load(&thread->visit);
+    int64_t deadline = coopdl_word_deadline(word), other = word < 0 ? TIME_NEVER : again(thread);
+    return other < deadline ? other : deadline;
 }
 
 int64_t coopdl_tick(bool asking)

@@ -79,6 +79,20 @@ class Races < CoopdlTest
     end
   end
 
+  in_both("swallowed_inside_another_limit") do
+    Coopdl.timeout(30) do
+      swallowed = 0
+      assert_expires(0.02) do
+        loop do
+          sleep
+        rescue Exception
+          swallowed += 1
+        end
+      end
+      assert_operator swallowed, :>=, 1
+    end
+  end
+
   in_both("swallowed_and_returned") do
     assert_expires(0.02) do
       sleep

@@ -90,6 +90,39 @@ Test(hooks, clean_up_with_a_limit)
     cr_expect(coopdl_leave(&scope) == 1);
 }
 
+/* Delivered, while a scope around it is yet to expire. */
+Test(hooks, swallowed_inside_another)
+{
+    coopdl_scope outer, scope;
+    int64_t far = coopdl_after(3600 * COOPDL_SECOND);
+    verdict = COOPDL_KICK;
+    coopdl_set_hooks(&hooks);
+    coopdl_enter(&outer, far);
+    coopdl_enter(&scope, coopdl_after(5 * MS));
+    await(&asked, 1);
+    verdict = COOPDL_PEACE;
+    cr_assert(coopdl_deliver(&scope) == 0);
+    int now = asked;
+    await(&asked, now + 4);
+    cr_expect(asked_about == &scope);
+    int64_t until = coopdl_after(50 * MS);
+    cr_expect(poll(NULL, 0, 50) == 0, "the clean-up may wait");
+    cr_expect(coopdl_now() >= until);
+
+    verdict = COOPDL_CUT;
+    while (poll(NULL, 0, 5000) == -1 && errno == EINTR) /* by the kick, then by the first cut */
+        ;
+    cr_expect(errno == ETIMEDOUT);
+    verdict = COOPDL_PEACE;
+    cr_assert(coopdl_deliver(&scope) == 0);
+    cr_expect(coopdl_deadline() - far < MS, "that around it rules the clean-up");
+    cr_expect(coopdl_leave(&scope) == 1);
+    now = asked;
+    cr_expect(poll(NULL, 0, 120) == 0);
+    cr_expect(asked == now, "nobody asks about a scope that was left");
+    coopdl_leave(&outer);
+}
+
 static enum coopdl_verdict slow(pid_t thread, coopdl_scope *scope)
 {
     (void)thread;
