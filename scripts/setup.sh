@@ -7,7 +7,6 @@ packages=(
   gcc g++ clang libc6-dev                     # both compilers; g++ for coopdl.h in C++
   meson ninja-build pkg-config                # the build
   libcriterion-dev libcurl4-openssl-dev       # the tests
-  libseccomp-dev                              #
   curl python3 python3-pycurl ruby            # the programs that the tests and the demo run
   ruby-dev ruby-minitest                      # the gem, and its tests
   ruby-ffi ruby-pg ruby-redis ruby-typhoeus   # what they time out

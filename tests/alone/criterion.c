@@ -100,9 +100,10 @@ int main(void)
     for (const struct criterion_test *test = first; test; test = test->next) {
         int status = run(test);
         bool skipped = WIFEXITED(status) && WEXITSTATUS(status) == SKIPPED;
-        bool passed = status == 0 || skipped;
-        if (WIFSIGNALED(status))
-            criterion_say("ended by signal %d", WTERMSIG(status));
+        int ended_by = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+        bool passed = skipped || (test->signal ? ended_by == test->signal : status == 0);
+        if (ended_by)
+            criterion_say("ended by signal %d", ended_by);
         (void)dprintf(STDOUT_FILENO, "%sok %d - %s::%s%s\n", passed ? "" : "not ", ++number,
                       test->suite, test->name, skipped ? " # SKIP its reason is above" : "");
         failures += !passed;

@@ -25,6 +25,7 @@
  * slower: there the bound for "late" is 500 ms.
  */
 #include "coopdl.h"
+#include "unit/names.h"
 
 #include <aio.h>
 #include <dlfcn.h>
@@ -59,7 +60,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(EMULATED)
+#define LATEST (2 * COOPDL_SECOND)
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define LATEST (500 * COOPDL_MILLISECOND)
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
@@ -261,6 +264,7 @@ static int wait_sem(struct worker *worker)
     return failure(sem_wait(&worker->semaphore));
 }
 
+#ifdef __GLIBC__
 static int wait_sem_clock(struct worker *worker)
 {
     struct timespec until;
@@ -268,6 +272,7 @@ static int wait_sem_clock(struct worker *worker)
     until.tv_sec++;
     return failure(sem_clockwait(&worker->semaphore, CLOCK_MONOTONIC, &until));
 }
+#endif
 
 static int wait_msgrcv(struct worker *worker)
 {
@@ -325,13 +330,6 @@ static int wait_recvmmsg(struct worker *worker)
     return failure(recvmmsg(worker->socket[0], &message, 1, 0, NULL));
 }
 
-static int wait_preadv2(struct worker *worker)
-{
-    char byte;
-    struct iovec iov = {.iov_base = &byte, .iov_len = 1};
-    return failure(preadv2(worker->silent[0], &iov, 1, -1, 0));
-}
-
 static int wait_accept4(struct worker *worker)
 {
     return failure(accept4(worker->listener, NULL, NULL, SOCK_CLOEXEC));
@@ -343,11 +341,20 @@ static int wait_epoll_pwait(struct worker *worker)
     return failure(epoll_pwait(worker->epoll, &event, 1, -1, &no_signals));
 }
 
+#ifndef EMULATED
+static int wait_preadv2(struct worker *worker)
+{
+    char byte;
+    struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+    return failure(preadv2(worker->silent[0], &iov, 1, -1, 0));
+}
+
 static int wait_epoll_pwait2(struct worker *worker)
 {
     struct epoll_event event;
     return failure(epoll_pwait2(worker->epoll, &event, 1, &second, NULL));
 }
+#endif
 
 static int wait_usleep(struct worker *worker)
 {
@@ -596,7 +603,6 @@ static int (*const calls[])(struct worker *) = {
     wait_flock,
     wait_fcntl,
     wait_sem,
-    wait_sem_clock,
     wait_msgrcv,
     wait_mq,
     wait_open,
@@ -606,10 +612,8 @@ static int (*const calls[])(struct worker *) = {
     wait_syscall,
     wait_recvfrom,
     wait_recvmmsg,
-    wait_preadv2,
     wait_accept4,
     wait_epoll_pwait,
-    wait_epoll_pwait2,
     wait_usleep,
     wait_sleep,
     wait_thrd_sleep,
@@ -641,6 +645,13 @@ static int (*const calls[])(struct worker *) = {
     wait_libcs_poll,
     wait_libcs_sem,
     wait_inline,
+#ifdef __GLIBC__
+    wait_sem_clock,
+#endif
+#ifndef EMULATED
+    wait_preadv2,
+    wait_epoll_pwait2,
+#endif
 };
 
 static int wait_somehow(struct worker *worker)
@@ -872,7 +883,11 @@ static void tear_down(struct worker *worker)
  */
 static bool set_up_process(void)
 {
+#ifdef __GLIBC__
     void *libc = dlopen("libc.so.6", RTLD_NOW | RTLD_NOLOAD);
+#else
+    void *libc = dlopen("libc.so", RTLD_NOW | RTLD_NOLOAD);
+#endif
     *(void **)&libcs.poll = libc ? dlsym(libc, "poll") : NULL;
     *(void **)&libcs.sem_wait = libc ? dlsym(libc, "sem_wait") : NULL;
     if (!libcs.poll || !libcs.sem_wait)

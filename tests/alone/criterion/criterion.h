@@ -20,6 +20,7 @@ struct criterion_suite {
 struct criterion_test {
     const char *suite, *name;
     void (*run)(void);
+    int signal; /* that is to end it; 0: none */
     struct criterion_test *next;
 };
 
@@ -39,12 +40,12 @@ __attribute__((noreturn)) void criterion_skip(const char *reason);
     }                                                                                              \
     struct criterion_suite
 
-#define Test(suite_, name_)                                                                        \
+#define Test(suite_, name_, ...)                                                                   \
     static void suite_##_##name_(void);                                                            \
     __attribute__((constructor)) static void add_##suite_##_##name_(void)                          \
     {                                                                                              \
         static struct criterion_test test = {                                                      \
-            .suite = #suite_, .name = #name_, .run = suite_##_##name_};                            \
+            .suite = #suite_, .name = #name_, .run = suite_##_##name_, __VA_ARGS__};               \
         criterion_add(&test);                                                                      \
     }                                                                                              \
     static void suite_##_##name_(void)
@@ -64,6 +65,8 @@ __attribute__((noreturn)) void criterion_skip(const char *reason);
         }                                                                                          \
     } while (0)
 
+#define cr_expect_null(pointer, ...) cr_expect((pointer) == NULL, __VA_ARGS__)
+#define cr_expect_str_eq(string, other, ...) cr_expect(strcmp(string, other) == 0, __VA_ARGS__)
 #define cr_expect_str_not_empty(string, ...) cr_expect(*(string) != '\0', __VA_ARGS__)
 #define cr_log_info(...) criterion_say(__VA_ARGS__)
 #define cr_skip_test(reason) criterion_skip(reason)
