@@ -3,11 +3,14 @@
 # Runs other people's test suites without and with the library: see --help.
 set -euo pipefail
 
-# What the default run has: suites of the interpreter's that block, are interrupted, start threads
-# and children, and are quick.
+# What the default run has: suites that wait, are interrupted, start threads and children, change
+# who they are, and are quick.
 short=(
-  test.test_select test.test_epoll test.test_fcntl test.test_fork1 test.test_wait4 test.test_openpty
-  test.test_popen test.test_posix test.test_threadsignals test.test_mmap
+  test.test_select test.test_epoll test.test_fcntl test.test_posix test.test_popen test.test_mmap
+  test.test_threading.ThreadJoinOnShutdown test.test_signal.PosixTests
+  test.test_signal.WakeupSignalTests test.test_socket.BasicTCPTest
+  test.test_socket.TCPTimeoutTest test.test_socket.InterruptedRecvTimeoutTest
+  test.test_selectors.EpollSelectorTestCase test.test_subprocess.RunFuncTestCase
 )
 
 # With --all: every suite that has to do with waiting, signals, threads, children, descriptors.
