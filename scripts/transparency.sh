@@ -8,17 +8,22 @@ set -euo pipefail
 short=(
   test.test_select test.test_epoll test.test_fcntl test.test_posix test.test_popen test.test_mmap
   test.test_threading.ThreadJoinOnShutdown test.test_signal.PosixTests
+  test.test_signal.PendingSignalsTests.test_pthread_sigmask
   test.test_signal.WakeupSignalTests test.test_socket.BasicTCPTest
   test.test_socket.TCPTimeoutTest test.test_socket.InterruptedRecvTimeoutTest
-  test.test_selectors.EpollSelectorTestCase test.test_subprocess.RunFuncTestCase
+  test.test_subprocess.RunFuncTestCase
 )
 
 # With --all: every suite that has to do with waiting, signals, threads, children, descriptors.
-all=(
-  test.test_socket test.test_select test.test_poll test.test_epoll test.test_selectors
-  test.test_signal test.test_threading test.test_subprocess test.test_time test.test_eintr
-  test.test_fcntl test.test_io test.test_ssl test.test_queue test.test_asyncio
-)
+all=()
+for name in socket select poll epoll selectors signal threading subprocess time eintr fcntl io ssl \
+  queue asyncio os posix faulthandler fork1 thread mmap pty asyncore asynchat wait3 wait4 popen \
+  file_eintr socketserver httplib httpservers ftplib smtplib poplib imaplib telnetlib xmlrpc \
+  urllib2_localnet concurrent_futures multiprocessing_fork multiprocessing_forkserver \
+  multiprocessing_spawn multiprocessing_main_handling fileio openpty pipes shutil tempfile logging \
+  threadsignals timeout resource ioctl threading_local ctypes cmd_line; do
+  all+=("test.test_$name")
+done
 
 usage() {
   cat <<END
