@@ -3,19 +3,27 @@
 # Runs other people's test suites without and with the library: see --help.
 set -euo pipefail
 
-# What the default run has: suites of the interpreter's that block, are interrupted, start threads
-# and children, and are quick.
+# What the default run has: suites that wait, are interrupted, start threads and children, change
+# who they are, and are quick.
 short=(
-  test.test_select test.test_epoll test.test_fcntl test.test_fork1 test.test_wait4 test.test_openpty
-  test.test_popen test.test_posix test.test_threadsignals test.test_mmap
+  test.test_select test.test_epoll test.test_fcntl test.test_posix test.test_popen test.test_mmap
+  test.test_threading.ThreadJoinOnShutdown test.test_signal.PosixTests
+  test.test_signal.PendingSignalsTests.test_pthread_sigmask
+  test.test_signal.WakeupSignalTests test.test_socket.BasicTCPTest
+  test.test_socket.TCPTimeoutTest test.test_socket.InterruptedRecvTimeoutTest
+  test.test_subprocess.RunFuncTestCase
 )
 
 # With --all: every suite that has to do with waiting, signals, threads, children, descriptors.
-all=(
-  test.test_socket test.test_select test.test_poll test.test_epoll test.test_selectors
-  test.test_signal test.test_threading test.test_subprocess test.test_time test.test_eintr
-  test.test_fcntl test.test_io test.test_ssl test.test_queue test.test_asyncio
-)
+all=()
+for name in socket select poll epoll selectors signal threading subprocess time eintr fcntl io ssl \
+  queue asyncio os posix faulthandler fork1 thread mmap pty asyncore asynchat wait3 wait4 popen \
+  file_eintr socketserver httplib httpservers ftplib smtplib poplib imaplib telnetlib xmlrpc \
+  urllib2_localnet concurrent_futures multiprocessing_fork multiprocessing_forkserver \
+  multiprocessing_spawn multiprocessing_main_handling fileio openpty pipes shutil tempfile logging \
+  threadsignals timeout resource ioctl threading_local ctypes cmd_line; do
+  all+=("test.test_$name")
+done
 
 usage() {
   cat <<END

@@ -66,11 +66,22 @@ static int64_t min(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+/* All signals that are the program's.  Not those of libc below SIGRTMIN: setuid sends one to every
+ * thread, and waits for each. */
+static uint64_t programs_signals(void)
+{
+    enum { FIRST_REALTIME = 32 };
+    uint64_t mask = ~UINT64_C(0);
+    for (int number = FIRST_REALTIME; number < SIGRTMIN; number++)
+        mask &= ~COOPDL_SIGSET_BIT(number);
+    return mask;
+}
+
 static void *schedule(void *unused)
 {
-    uint64_t all = ~UINT64_C(0);
+    uint64_t mask = programs_signals();
     (void)unused;
-    coopdl_sys(SYS_rt_sigprocmask, SIG_SETMASK, &all, 0, COOPDL_SIGSET_SIZE);
+    coopdl_sys(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, COOPDL_SIGSET_SIZE);
     atomic_store(&scheduler_tid, (int32_t)coopdl_sys(SYS_gettid));
     coopdl_sys(SYS_prctl, PR_SET_NAME, "coopdl");
     coopdl_sys(SYS_prctl, PR_SET_TIMERSLACK, 1);

@@ -42,6 +42,7 @@
 
 #define MILLISECOND INT64_C(1000000)
 #define SECOND (1000 * MILLISECOND)
+#define YEAR 31536000 /* seconds */
 
 static FILE *report;
 static const char *report_path;
@@ -188,7 +189,9 @@ static void allocate(unsigned char **blocks, unsigned *random)
             free(*block);
             *block = NULL;
         }
-        need((*block = realloc(*block, size)), "realloc");
+        unsigned char *moved = realloc(*block, size);
+        need(moved, "realloc");
+        *block = moved;
         (*block)[size - 1] = 0;
         (*block)[0] = (unsigned char)(block - blocks);
     }
@@ -202,7 +205,7 @@ static void *churn(void *given)
 
     for (int i = 0; i < scopes; i++) {
         coopdl_scope scope;
-        int64_t deadline = now() + (1 + i % 7) * 200 * INT64_C(1000);
+        int64_t deadline = now() + (1 + i % 7) * MILLISECOND / 5;
         struct pollfd pollfd = {.fd = empty[0], .events = POLLIN};
         char byte;
         need(enter(&scope, deadline) == 0, "coopdl_enter");
@@ -403,7 +406,7 @@ static int same(void)
     tell_whose("bind");
     tell_whose("clock_gettime");
     tell_whose("pthread_create");
-    fprintf(report, "years off: %d\n", (int)((time(NULL) - real_time()) / (365 * 86400)));
+    fprintf(report, "years off: %d\n", (int)((time(NULL) - real_time()) / YEAR));
     pthread_sigmask(SIG_BLOCK, NULL, &set);
     tell_signals("mask", &set);
     sigpending(&set);

@@ -182,6 +182,8 @@ def compare(suite):
 
 
 def main(arguments):
+    # Whoever ends this ends what it has started.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     tap = arguments[:1] == ['--tap']
     suites = arguments[tap:]
     begun = time.monotonic()

@@ -134,6 +134,16 @@ static void *cancelled_in_read(void *fd)
     return NULL;
 }
 
+/* libc sends every thread a signal of its own and waits for the answers: the library's too. */
+Test(thread, setuid_reaches_all_threads)
+{
+    coopdl_scope scope;
+    cr_assert(coopdl_enter(&scope, coopdl_after(3600 * COOPDL_SECOND)) == 0);
+    cr_expect(setuid(getuid()) == 0);
+    cr_expect(setgid(getgid()) == 0);
+    cr_expect(coopdl_leave(&scope) == 0);
+}
+
 Test(thread, cancelled_in_a_wrapper)
 {
     int fd = silent_pipe();
