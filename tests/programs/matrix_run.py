@@ -23,6 +23,7 @@ import matrix_servers
 GRACE = 2  # seconds, for the library and the command
 PATIENCE = 3  # seconds behind the grace: a program that is still there then hangs
 WORK = 30  # seconds that a program may take with a server that works
+BUSY = 0.12  # of a core: what a program may use while it waits for the end of the grace
 LOOKS = 0.5, GRACE - 0.1  # seconds behind the deadline
 TICKS = os.sysconf('SC_CLK_TCK')
 
@@ -182,9 +183,11 @@ class Runner:
         return run
 
     def bounded(self, row, kind, way):
-        """A run in which the program has reached its server before its deadline: on a machine
-        that has other things to do some need longer for that."""
+        """A run in which the program has reached its server and has come to rest before its
+        deadline: on a machine that has other things to do some need longer for that."""
         budget = row.budget
-        while not (run := self.run(row, kind, way, budget)).connected and budget < 9 * row.budget:
+        while True:
+            run = self.run(row, kind, way, budget)
+            if run.connected and run.busy <= BUSY or budget >= 9:
+                return run
             budget *= 3
-        return run
