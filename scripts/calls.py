@@ -62,7 +62,7 @@ def read_table():
     in the empty default definitions."""
     with open(os.path.join(ROOT, TABLE)) as file:
         text = file.read()
-    source = '#include <features.h>\n'
+    source = '#include <features.h>\n#ifndef __GLIBC__\n#define GNU(...)\n#endif\n'
     for macro, parameters in re.findall(r'^#ifndef \w+\n#define (\w+)\((.*)\)$', text, re.M):
         columns = [p.strip() for p in parameters.split(',')]
         pairs = ', '.join(f'("{c}", {column_value(c)})' for c in columns)

@@ -8,13 +8,18 @@ usage() {
   cat <<'END'
 usage: scripts/demo.sh [--help]
 
-Installs what is needed (scripts/setup.sh), builds into build/, and runs the
-same Python program, which fetches a page with pycurl and has no time-out, three
+Installs what is needed (scripts/setup.sh), builds into build/, and runs a
+Python program, which fetches a page with pycurl and has no time-out, three
 times against a server that accepts and never answers:
 
   1. without the library: the demo has to kill it after 5 seconds
   2. with the library and a budget of 2 seconds: it ends with its own error
   3. with the command `coopdl 2s`: the same, and the exit status is timeout's
+
+and a Ruby program, which fetches it inside Timeout.timeout(3), twice:
+
+  4. without the library: the time-out does nothing, the demo has to kill it
+  5. with the library and Timeout.timeout put on it: it ends at 3.0 seconds
 
 Set-up and build apart it takes less than 20 seconds.  The last line says
 whether it worked.
@@ -26,20 +31,23 @@ END
 
 python=/usr/bin/python3 # not just any in PATH: this one has pycurl
 fetch=tests/programs/fetch.py
+ruby=/usr/bin/ruby # this one has Typhoeus
+timed=tests/programs/fetch.rb
 library=build/src/libcoopdl.so.0
 coopdl=build/src/cli/coopdl
+gem=src/ruby/lib:build/src/ruby/ext
 servers=build/tests/programs/servers
 
 budget=2
 late=250000 # microseconds
-limit=5     # of the run without the library; the others must not need it
+limit=5     # of a run without the library; the others must not need it
+signal=TERM # not KILL: coopdl hands it on to its child
 
 files=$(mktemp -d)
 running=() # ids of what this script has started and not yet seen end
 
-# SIGTERM, not SIGKILL: coopdl hands it on to its child.
 stop() {
-  kill "$1" || return 0
+  kill -"$signal" "$1" || return 0
   wait "$1" || true
 } 2>/dev/null
 
@@ -172,5 +180,28 @@ END
 run "$coopdl" "${budget}s" "$python" "$fetch" "$url"
 ends_by_itself
 (( status == 124 )) || fail "its exit status should be 124, as timeout's is"
+
+cat <<END
+
+4. $timed, with Ruby's own Timeout.timeout(3):
+   \$ $ruby $timed $url
+END
+signal=KILL # libcurl does not let Ruby see another
+run "$ruby" "$timed" "$url"
+signal=TERM
+[[ $where ]] || fail "it ended by itself after $(seconds): exit status $status"
+echo "   -> after $(seconds) still stuck in $where; killed by the demo"
+
+cat <<END
+
+5. The same with the library, and its gem:
+   \$ LD_PRELOAD=$library RUBYLIB=$gem \\
+     $ruby -rcoopdl/timeout $timed $url
+END
+run env LD_PRELOAD="$library" RUBYLIB="$gem" "$ruby" -rcoopdl/timeout "$timed" "$url"
+[[ -z $where ]] || fail "it was still stuck in $where after $(seconds)"
+printf '   -> ended by itself after %s, exit status %d\n' "$(seconds)" "$status"
+grep -Eq '^fetch.rb: Timeout::Error: execution expired, after 3\.[01]' "$files/output" ||
+  fail 'its Timeout.timeout(3) did not end at 3.0 s'
 
 printf '\ndemo: worked\n'

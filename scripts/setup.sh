@@ -9,21 +9,35 @@ packages=(
   libcriterion-dev libcurl4-openssl-dev       # the tests
   libseccomp-dev                              #
   curl python3 python3-pycurl ruby            # the programs that the tests and the demo run
+  ruby-dev ruby-minitest                      # the gem, and its tests
+  ruby-ffi ruby-pg ruby-redis ruby-typhoeus   # what they time out
+  python3-dev python3-mesonpy python3-pip     # the Python package, and what its tests use
+  mypy python3-pytest python3-pytest-timeout  #
+  python3-requests python3-psycopg2           #
+  python3-redis python3-gevent                #
   git openssh-client openssl rsync socat wget # the programs of tests/programs/matrix.md, and
   netcat-openbsd util-linux                   # what starts them
   postgresql-client redis-tools nodejs        #
   mariadb-client-core php-cli php-curl        #
   php-mysql php-pgsql openjdk-17-jdk-headless #
   libwww-perl liblwp-protocol-https-perl      #
-  python3-requests python3-urllib3            #
-  python3-httpx python3-psycopg2              #
-  python3-redis ruby-typhoeus ruby-pg         #
+  python3-urllib3 python3-httpx               #
   valgrind strace                             # what the fast path costs
+  libpython3.11-testsuite                     # other people's tests
+  libjemalloc2 libtcmalloc-minimal4           # what else is preloaded, or built with, or watches
+  libmimalloc2.0 libfaketime libeatmydata1    #
+  libsocket-wrapper libclang-rt-14-dev gdb    #
   clang-format clang-tidy cppcheck shellcheck # what looks at the source
 )
 
-# A second word size, to build and test for: of the architectures that have one.
-[[ $(dpkg --print-architecture 2>/dev/null) != amd64 ]] || packages+=(gcc-multilib)
+# Other targets to build and test for: a second word size, where the architecture has one; a second
+# libc; a second architecture, emulated.
+[[ $(dpkg --print-architecture 2>/dev/null) != amd64 ]] ||
+  packages+=(
+    gcc-multilib
+    binutils-aarch64-linux-gnu libgcc-12-dev-arm64-cross libc6-dev-arm64-cross qemu-user
+  )
+packages+=(musl-tools)
 
 usage() {
   cat <<END

@@ -18,8 +18,9 @@ Installs what is needed (scripts/setup.sh), builds into build/ with warnings as
 errors, runs every test, and looks at the source (scripts/lint.sh).  It needs no
 terminal and may be started from any directory.
 
-The tests for 32 bits, in build-32/, are a step that is skipped where the
-compiler or the kernel has no 32-bit programs.
+The tests for other targets, each in a directory of its own, are steps that are
+skipped where there is no compiler for them or nothing to run them: i386
+(build-32/), musl (build-musl/), and aarch64 under qemu-user (build-aarch64/).
 
 The last two lines are 'N passed, N failed, N skipped', which counts single
 tests rather than test programs, but a skipped step as one, and one that says
@@ -66,19 +67,23 @@ sanitized() {
   ninja -C "$directory" && run_tests "$directory" "${@:2}"
 }
 
-# For 32 bits, where the compiler can and the kernel runs it.
-narrow() {
-  local program
+# other DIRECTORY COMPILER RUN [ARGUMENT...]: for another target, where the compiler makes a program
+# that RUN (a command, may be empty) runs.  The last arguments are those of `meson setup`.
+other() {
+  local directory=$1 compiler=$2 run=$3 program
+  shift 3
   program=$(mktemp) || return
-  if ! { echo 'int main(void) { return 0; }' | gcc -m32 -x c -o "$program" - && "$program"; }; then
-    echo 'skipped: gcc -m32 makes no program that runs here; its errors are above'
+  # shellcheck disable=SC2086 # these are commands with arguments
+  if ! { echo 'int main(void) { return 0; }' | $compiler -x c -o "$program" - && $run "$program"; }
+  then
+    echo "skipped: $compiler makes no program that runs here; the errors are above"
     (( ++skipped ))
     rm -f "$program"
     return
   fi
   rm -f "$program"
-  [[ -e build-32/build.ninja ]] || CC='gcc -m32' meson setup build-32 --werror || return
-  ninja -C build-32 && run_tests build-32
+  [[ -e $directory/build.ninja ]] || CC=$compiler meson setup "$directory" --werror "$@" || return
+  ninja -C "$directory" && run_tests "$directory"
 }
 
 # meson's junit file has the single tests.  But it does not say that a program
@@ -157,7 +162,10 @@ step 'set-up' scripts/setup.sh
 (( ${#failed[@]} )) || step 'build' build
 if (( ${#failed[@]} == 0 )); then
   step 'tests' run_tests build
-  step 'tests for 32 bits' narrow
+  step 'tests for 32 bits' other build-32 'gcc -m32' ''
+  step 'tests for musl' other build-musl musl-gcc ''
+  step 'tests for aarch64' other build-aarch64 'clang --target=aarch64-linux-gnu' \
+    'qemu-aarch64 -L /usr/aarch64-linux-gnu' --cross-file scripts/aarch64.ini
   step 'AddressSanitizer and UndefinedBehaviorSanitizer' \
     sanitized address,undefined --suite unit --suite soak
   step 'ThreadSanitizer' sanitized thread --suite soak

@@ -7,12 +7,22 @@
 
 #include <time.h>
 
+/* What the kernel writes for a time of 64 bits, whatever the size of this file's time_t. */
+struct coopdl_instant {
+    int64_t seconds;
+    long nanoseconds;
+    long room; /* it writes as much where a long has 32 bits */
+};
+
+typedef int coopdl_clock_reader(clockid_t clock, struct coopdl_instant *now);
+extern coopdl_clock_reader *coopdl_read_clock __attribute__((visibility("hidden")));
+
 /* The vDSO's clock: no system call, about 22 ns, async-signal-safe. */
 static inline int64_t coopdl_clock(void)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * COOPDL_SECOND + now.tv_nsec;
+    struct coopdl_instant now;
+    coopdl_read_clock(CLOCK_MONOTONIC, &now);
+    return now.seconds * COOPDL_SECOND + now.nanoseconds;
 }
 
 /* The most that fits, where 32 bits have no room for it: 68 years. */

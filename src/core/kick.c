@@ -108,6 +108,12 @@ void coopdl_kick_install(void)
     int number = coopdl_policy.signal;
     struct coopdl_action before = coopdl_action_of(number);
     coopdl_kick_chained = coopdl_action_for_libc(&before);
+#ifndef __GLIBC__
+    /* musl's semaphores go on waiting after a signal as long as no handler without SA_RESTART has
+     * come by its own sigaction. */
+    struct sigaction told = {.sa_sigaction = on_kick, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    sigaction(number, &told, NULL);
+#endif
     coopdl_handler_install(number, on_kick, 0, coopdl_mask_of_others);
     atomic_store(&coopdl_kick_signal, number);
 }

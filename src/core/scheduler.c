@@ -24,13 +24,14 @@
 #include "core/scheduler.h"
 
 #include "core/clock.h"
+#include "core/futex.h"
+#include "core/last.h"
 #include "core/sys.h"
 #include "core/thread.h"
 #include "core/tick.h"
 
 #include <errno.h>
 #include <limits.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -47,11 +48,22 @@ static _Atomic uint32_t alarm_count;
 static _Atomic uint32_t rounds;
 static _Atomic int32_t scheduler_tid;
 
+/* The threads of the process end one by one: this one is not to be the last (last.c).  Between two
+ * looks it sleeps for 1 ms, doubling, to 100 ms. */
+static atomic_bool ending;
+enum { FIRST_PAUSE = 1000000, LONGEST_PAUSE = 100000000 };
+
 static void sleep_until(int64_t when, uint32_t seen)
 {
     struct timespec until = coopdl_timespec(when);
-    coopdl_sys(SYS_futex, &alarm_count, FUTEX_WAIT_BITSET_PRIVATE, seen,
-               when == TIME_NEVER ? NULL : &until, 0, FUTEX_BITSET_MATCH_ANY);
+    /* Of the two waits the one that takes an absolute time; woken by whatever wakes. */
+    coopdl_sys(SYS_futex, &alarm_count, FUTEX_WAIT_BITSET | FUTEX_PRIVATE, seen,
+               when == TIME_NEVER ? NULL : &until, 0, ~UINT32_C(0));
+}
+
+static int64_t min(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
 }
 
 static void *schedule(void *unused)
@@ -62,21 +74,27 @@ static void *schedule(void *unused)
     atomic_store(&scheduler_tid, (int32_t)coopdl_sys(SYS_gettid));
     coopdl_sys(SYS_prctl, PR_SET_NAME, "coopdl");
     coopdl_sys(SYS_prctl, PR_SET_TIMERSLACK, 1);
+    int64_t pause = FIRST_PAUSE;
     for (;;) {
         uint32_t seen = atomic_load(&alarm_count);
         atomic_store(&coopdl_scheduler_wake, TIME_NEVER);
         int64_t next = coopdl_tick(true);
+        if (unlikely(atomic_load(&ending))) {
+            if (coopdl_last_is_self())
+                return NULL;
+            next = min(next, coopdl_clock() + pause);
+            pause = min(2 * pause, LONGEST_PAUSE);
+        }
         atomic_store(&coopdl_scheduler_wake, next);
         atomic_fetch_add(&rounds, 1);
         sleep_until(next, seen);
     }
-    return NULL;
 }
 
 void coopdl_scheduler_rouse(void)
 {
     atomic_fetch_add(&alarm_count, 1);
-    coopdl_sys(SYS_futex, &alarm_count, FUTEX_WAKE_PRIVATE, 1);
+    coopdl_sys(SYS_futex, &alarm_count, FUTEX_WAKE | FUTEX_PRIVATE, 1);
 }
 
 static int launch(void)
@@ -123,6 +141,14 @@ void coopdl_scheduler_rest(void)
     }
 }
 
+void coopdl_scheduler_loses(void)
+{
+    if (!atomic_load(&coopdl_scheduler_running) || atomic_load(&ending) || !coopdl_last_begins())
+        return;
+    atomic_store(&ending, true);
+    coopdl_scheduler_rouse();
+}
+
 int32_t coopdl_scheduler_tid(void)
 {
     return atomic_load(&scheduler_tid);
@@ -134,4 +160,5 @@ void coopdl_scheduler_forked(void)
     atomic_store(&coopdl_scheduler_running, false);
     atomic_store(&coopdl_scheduler_wake, TIME_NEVER);
     atomic_store(&scheduler_tid, 0);
+    atomic_store(&ending, false);
 }

@@ -46,6 +46,9 @@ static inline void coopdl_wake(void)
 /* Waits until the round that the scheduler is in has ended. */
 void coopdl_scheduler_rest(void);
 
+/* The calling thread, which has a record, ends. */
+void coopdl_scheduler_loses(void);
+
 /* The scheduler's thread id, 0 if it does not run. */
 int32_t coopdl_scheduler_tid(void);
 

@@ -18,6 +18,7 @@
 #include "core/budget.h"
 #include "core/fork.h"
 #include "core/kick.h"
+#include "core/scheduler.h"
 #include "core/scope.h"
 #include "core/sys.h"
 
@@ -45,6 +46,7 @@ static void give_back(void *record)
     coopdl_abandon(thread);
     coopdl_self = NULL;
     atomic_store(&thread->tid, 0);
+    coopdl_scheduler_loses();
 }
 
 __attribute__((constructor(101))) static void make_key(void)

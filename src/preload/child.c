@@ -9,11 +9,18 @@
 #include "preload/cut.h"
 #include "preload/preload.h"
 
+/* Of the two, not every libc makes wait4 a cancellation point. */
+static pid_t wait_for(pid_t pid, int *status, int options, struct rusage *usage)
+{
+    return usage ? coopdl_real.wait4(pid, status, options, usage)
+                 : coopdl_real.waitpid(pid, status, options);
+}
+
 pid_t coopdl_timed_wait4(pid_t pid, int *status, int options, struct rusage *usage)
 {
     if (likely(!coopdl_cutting(coopdl_self)))
-        return (pid_t)coopdl_kicked(coopdl_real.wait4(pid, status, options, usage), "wait");
-    pid_t ended = PERFORM(coopdl_self, coopdl_real.wait4(pid, status, options | WNOHANG, usage));
+        return (pid_t)coopdl_kicked(wait_for(pid, status, options, usage), "wait");
+    pid_t ended = PERFORM(coopdl_self, wait_for(pid, status, options | WNOHANG, usage));
     return ended || options & WNOHANG ? ended : coopdl_cut(coopdl_self, "wait");
 }
 

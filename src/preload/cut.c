@@ -5,7 +5,14 @@
  * The first cut in a scope is EINTR, so that a runtime looks at its interrupts;
  * every further one is ETIMEDOUT, so that restart loops end.  After the fourth
  * each cut first waits a little, so that a program that takes no error for an
- * answer neither burns a core nor floods its log.
+ * answer neither burns a core nor floods its log; and a call that has a time-out
+ * of its own is told that it has run out, which some believe that believe no
+ * error (CPython's ssl).
+ *
+ * A program that polls between short sleeps counts them, and ends when it has
+ * slept for long enough by its own count (SQLite's busy handler).  So a sleep
+ * that is cut pauses for far less than it would have slept, at first, and never
+ * for longer.
  *
  * A wrapper's call that the trap has cut comes back to the wrapper with EINTR,
  * and is cut there again: that is the same cut, told twice (thread->told).  Where
@@ -25,21 +32,47 @@
 #include <pthread.h>
 #include <string.h>
 
-enum { PROMPT_CUTS = 4, LONGEST_PAUSE = 50 };
+enum { PROMPT_CUTS = 4, SLEEPS_TO_DOUBLE = 64 };
 
-/* 1 ms, doubling, to 50 ms.  A kick may shorten it: then the next one is as long again. */
-static void pause_before(uint32_t cut)
+#define LONGEST_PAUSE (50 * COOPDL_MILLISECOND)
+
+/* `first`, doubled so many times, to the longest. */
+static int64_t doubled(int64_t first, uint32_t times)
+{
+    int64_t pause = times < 16 ? first << times : LONGEST_PAUSE;
+    return pause < LONGEST_PAUSE ? pause : LONGEST_PAUSE;
+}
+
+static int64_t pause_before(uint32_t cut, int64_t sleep)
 {
     if (cut < PROMPT_CUTS)
+        return 0;
+    if (sleep == COOPDL_NEVER)
+        return doubled(COOPDL_MILLISECOND, cut - PROMPT_CUTS);
+    if (cut < SLEEPS_TO_DOUBLE)
+        return 0;
+    int64_t pause = doubled(16 * COOPDL_MICROSECOND, cut / SLEEPS_TO_DOUBLE);
+    return pause < sleep ? pause : sleep;
+}
+
+int64_t coopdl_next_pause(struct coopdl_thread *thread)
+{
+    const struct coopdl_entry *owner = coopdl_owner(thread, coopdl_clock());
+    return owner ? pause_before(owner->cuts, COOPDL_NEVER) : 0;
+}
+
+/* A kick may shorten it: then the next one is as long again. */
+static void pause_for(struct coopdl_thread *thread, int64_t ns)
+{
+    if (ns == 0)
         return;
-    int64_t ms = cut - PROMPT_CUTS < 6 ? INT64_C(1) << (cut - PROMPT_CUTS) : LONGEST_PAUSE;
-    struct timespec pause = coopdl_timespec(ms * COOPDL_MILLISECOND);
-    atomic_store(&coopdl_self->asleep, AWAKE);
+    struct timespec pause = coopdl_timespec(ns);
+    atomic_store(&thread->asleep, AWAKE);
     coopdl_sys(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &pause, 0);
 }
 
 int coopdl_tell(struct coopdl_thread *thread, const char *call, enum coopdl_answer answer,
-                bool trapped)
+                int64_t sleep, bool trapped)
 {
     int64_t now = coopdl_clock();
     struct coopdl_entry *owner = coopdl_owner(thread, now);
@@ -53,12 +86,14 @@ int coopdl_tell(struct coopdl_thread *thread, const char *call, enum coopdl_answ
             owner->cuts++;
         if (cut == 0)
             coopdl_log_cut(call, !owner->scope, now - owner->deadline);
-        pause_before(cut);
+        pause_for(thread, pause_before(cut, sleep));
     }
     thread->told = trapped;
     if (answer == ANSWER_EINTR || (answer == ANSWER_GENTLE && !owner->scope) ||
         coopdl_policy.error == ERRNO_EINTR)
         return EINTR;
+    if (answer == ANSWER_TIMED && cut >= PROMPT_CUTS && coopdl_policy.error == ERRNO_ESCALATE)
+        return 0;
     return cut == 0 && coopdl_policy.error != ERRNO_ETIMEDOUT ? EINTR : ETIMEDOUT;
 }
 

@@ -4,24 +4,28 @@
 #define COOPDL_PRELOAD_CUT_H
 
 #include "core/clock.h"
+#include "core/futex.h"
 #include "core/sys.h"
 #include "core/thread.h"
 #include "core/tick.h"
 #include "preload/real.h"
 
 #include <errno.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 
-/* What a call can be told: EINTR and then ETIMEDOUT; under a budget alone nothing but EINTR;
- * nothing but EINTR ever. */
-enum coopdl_answer { ANSWER_ESCALATES, ANSWER_GENTLE, ANSWER_EINTR };
+/* What a call can be told: EINTR and then ETIMEDOUT; the same and in the end 0, that its own time
+ * is over; under a budget alone nothing but EINTR; nothing but EINTR ever. */
+enum coopdl_answer { ANSWER_ESCALATES, ANSWER_TIMED, ANSWER_GENTLE, ANSWER_EINTR };
 
-/* Cuts a call that would wait: the errno that it fails with.  `trapped`: by the trap, perhaps
- * inside a wrapper's call. */
+/* Cuts a call that would wait: the errno that it fails with.  `sleep`: for how many ns it would
+ * have slept if it is a sleep; 0 if it has paused already, COOPDL_NEVER for any other call.
+ * `trapped`: by the trap, perhaps inside a wrapper's call. */
 int coopdl_tell(struct coopdl_thread *thread, const char *call, enum coopdl_answer answer,
-                bool trapped);
+                int64_t sleep, bool trapped);
+
+/* For how many ns the next call to be cut is to pause first. */
+int64_t coopdl_next_pause(struct coopdl_thread *thread);
 
 /* The wrapped calls are cancellation points, also where the real one is not reached.  What libc
  * does inside itself may be none, and may rely on that: nothing is one under the trap. */
@@ -33,11 +37,17 @@ int coopdl_tell(struct coopdl_thread *thread, const char *call, enum coopdl_answ
 #define TEST_CANCEL() pthread_testcancel()
 #endif
 
+static inline int coopdl_cut_sleep(struct coopdl_thread *thread, const char *call,
+                                   enum coopdl_answer answer, int64_t sleep)
+{
+    TEST_CANCEL();
+    return coopdl_tell(thread, call, answer, sleep, UNDER_TRAP);
+}
+
 static inline int coopdl_cut_errno(struct coopdl_thread *thread, const char *call,
                                    enum coopdl_answer answer)
 {
-    TEST_CANCEL();
-    return coopdl_tell(thread, call, answer, UNDER_TRAP);
+    return coopdl_cut_sleep(thread, call, answer, COOPDL_NEVER);
 }
 
 /* The same for a call that returns -1 and sets errno. */
@@ -142,7 +152,7 @@ static inline bool coopdl_readable_timespec(const struct timespec *time)
 {
     /* A futex that does not have the expected value never sleeps, but its timeout is read first. */
     _Atomic uint32_t word = 0;
-    return time && coopdl_sys(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 1, time) == -EAGAIN;
+    return time && coopdl_sys(SYS_futex, &word, FUTEX_WAIT | FUTEX_PRIVATE, 1, time) == -EAGAIN;
 }
 
 /* Whether the kernel can read this mask; if so, `*copy` is the mask without the kick and without

@@ -56,6 +56,9 @@
         return thread ? coopdl_timed_##name base : coopdl_real.name base;                          \
     }
 
+#ifndef __GLIBC__ /* a program may ask whether a name is there */
+#define GNU(...)
+#endif
 #ifdef COOPDL_WIDE
 #define WIDE(wide, name) ANOTHER_NAME(wide, name, "entry_" #name)
 #define WIDE_FORTIFIED CHECKED

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * popen.c -- popen, pclose, and fclose, which in glibc does for a stream of
- * popen's what pclose does.
+ * popen's what pclose does; in musl it leaves the shell to whoever waits for it.
  *
  * A pclose whose wait is cut has closed its stream all the same, and its shell
  * is gone (shell.c).
@@ -204,5 +204,12 @@ int coopdl_child_pclose(FILE *file)
 
 int coopdl_child_fclose(FILE *file)
 {
+#ifdef __GLIBC__
     return finish(file, coopdl_real.fclose, "fclose");
+#else
+    struct stream *stream = find(file);
+    if (stream)
+        forget(stream);
+    return coopdl_real.fclose(file);
+#endif
 }

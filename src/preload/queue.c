@@ -8,7 +8,7 @@
 #include "preload/cut.h"
 #include "preload/preload.h"
 
-static const struct timespec long_ago = {0};
+static struct timespec long_ago; /* not a constant: an emulator writes it back, as it was */
 
 ssize_t coopdl_timed_msgrcv(int id, void *message, size_t size, long type, int flags)
 {

@@ -53,6 +53,24 @@
 #define SOCKADDR(address) (address)
 #endif
 
+/* musl's headers make other names of these for the preprocessor; here they are names of symbols. */
+#undef aio_suspend64
+#undef creat64
+#undef fcntl64
+#undef lockf64
+#undef open64
+#undef openat64
+#undef pread64
+#undef preadv64
+#undef pwrite64
+#undef pwritev64
+#undef sendfile64
+
+/* Linux 4.14; not every libc has a name for it. */
+#ifndef RWF_NOWAIT
+#define RWF_NOWAIT 0x8
+#endif
+
 /* Whether open takes no mode with these flags. */
 #define NEEDS_NO_MODE(flags) (!((flags) & (O_CREAT | O_TMPFILE)))
 

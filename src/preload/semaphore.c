@@ -6,14 +6,36 @@
  * for something else than "not locked": so sem_wait is told EINTR and nothing
  * else, ever, and the timed ones their own time-out.  After expiry the
  * semaphore is taken if it is free.
+ *
+ * A lock without a time-out is waited for again and again, then.  The pauses
+ * between (cut.c) are waits for the semaphore itself, so that it is had as soon
+ * as it is free.
  */
 #include "preload/cut.h"
 #include "preload/preload.h"
 
-/* The semaphore was not had in time: by the errno that this call has for it. */
-static int cut(const char *call, int error)
+/* Waits for it for the time of a pause: whether it was had.  The trap need not ask for another kick
+ * because of this wait: it ends by itself. */
+static bool had_in_pause(sem_t *semaphore)
 {
-    int told = coopdl_cut_errno(coopdl_self, call, ANSWER_EINTR);
+    int64_t pause = coopdl_next_pause(coopdl_self);
+    struct timespec until;
+    if (pause == 0 || clock_gettime(CLOCK_REALTIME, &until) != 0)
+        return false;
+    until = coopdl_timespec(coopdl_ns(&until) + pause);
+    coopdl_self->dozed = true;
+    return coopdl_real.sem_timedwait(semaphore, &until) == 0;
+}
+
+/* The semaphore was not had in time: by the errno that this call has for it.  `saved` is the errno
+ * from before, which stays if it is had after all. */
+static int cut(sem_t *semaphore, const char *call, int error, int saved)
+{
+    if (had_in_pause(semaphore)) {
+        errno = saved;
+        return 0;
+    }
+    int told = coopdl_cut_sleep(coopdl_self, call, ANSWER_EINTR, 0);
     errno = error ? error : told;
     return -1;
 }
@@ -24,12 +46,19 @@ static int take_now(sem_t *semaphore)
     return PERFORM(coopdl_self, sem_trywait(semaphore));
 }
 
+/* The real call has come back: whether it was kicked out of its wait. */
+static bool was_kicked(int result)
+{
+    return result && errno == EINTR && coopdl_cutting(coopdl_self);
+}
+
 int coopdl_timed_sem_wait(sem_t *semaphore)
 {
+    int saved = errno;
     if (unlikely(coopdl_cutting(coopdl_self)))
-        return take_now(semaphore) == 0 ? 0 : cut("sem_wait", 0);
+        return take_now(semaphore) == 0 ? 0 : cut(semaphore, "sem_wait", 0, saved);
     int result = coopdl_real.sem_wait(semaphore);
-    return result && errno == EINTR && coopdl_cutting(coopdl_self) ? cut("sem_wait", 0) : result;
+    return was_kicked(result) ? cut(semaphore, "sem_wait", 0, saved) : result;
 }
 
 /* libc reads the time itself, but only if it has to wait. */
@@ -40,19 +69,19 @@ static bool is_time(const struct timespec *time)
 
 int coopdl_timed_sem_timedwait(sem_t *semaphore, const struct timespec *until)
 {
+    int saved = errno;
     if (unlikely(coopdl_cutting(coopdl_self)) && is_time(until))
-        return take_now(semaphore) == 0 ? 0 : cut("sem_timedwait", ETIMEDOUT);
+        return take_now(semaphore) == 0 ? 0 : cut(semaphore, "sem_timedwait", ETIMEDOUT, saved);
     int result = coopdl_real.sem_timedwait(semaphore, until);
-    return result && errno == EINTR && coopdl_cutting(coopdl_self) ? cut("sem_timedwait", ETIMEDOUT)
-                                                                   : result;
+    return was_kicked(result) ? cut(semaphore, "sem_timedwait", ETIMEDOUT, saved) : result;
 }
 
 int coopdl_timed_sem_clockwait(sem_t *semaphore, clockid_t clock, const struct timespec *until)
 {
+    int saved = errno;
     if (unlikely(coopdl_cutting(coopdl_self)) && is_time(until) &&
         (clock == CLOCK_MONOTONIC || clock == CLOCK_REALTIME))
-        return take_now(semaphore) == 0 ? 0 : cut("sem_clockwait", ETIMEDOUT);
+        return take_now(semaphore) == 0 ? 0 : cut(semaphore, "sem_clockwait", ETIMEDOUT, saved);
     int result = coopdl_real.sem_clockwait(semaphore, clock, until);
-    return result && errno == EINTR && coopdl_cutting(coopdl_self) ? cut("sem_clockwait", ETIMEDOUT)
-                                                                   : result;
+    return was_kicked(result) ? cut(semaphore, "sem_clockwait", ETIMEDOUT, saved) : result;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * signal.c -- waiting for signals.
+ * sigwait.c -- waiting for signals.
  *
  * The kick's own signal is taken out of what is waited for: it would be taken
  * from the queue as the program's, and no handler would run.
@@ -51,6 +51,7 @@ int coopdl_timed_sigsuspend(const sigset_t *mask)
     return (int)coopdl_kicked(coopdl_real.sigsuspend(&open), "sigsuspend");
 }
 
+#ifdef __GLIBC__
 /* The mask of BSD: the first 32 signals, with the others unblocked. */
 int coopdl_timed_sigpause(int mask)
 {
@@ -59,6 +60,10 @@ int coopdl_timed_sigpause(int mask)
                                             : coopdl_cut(coopdl_self, "sigpause");
     return (int)coopdl_kicked(coopdl_real.sigpause(mask), "sigpause");
 }
+#else /* the plain name is that of X/Open's */
+#define coopdl_timed___xpg_sigpause coopdl_timed_sigpause
+#define __xpg_sigpause sigpause
+#endif
 
 int coopdl_timed___xpg_sigpause(int number)
 {
@@ -69,6 +74,24 @@ int coopdl_timed___xpg_sigpause(int number)
                    ? coopdl_real.__xpg_sigpause(number)
                    : coopdl_cut(coopdl_self, "sigpause");
     return (int)coopdl_kicked(coopdl_real.__xpg_sigpause(number), "sigpause");
+}
+
+/* libc's sigtimedwait; without a timeout sigwaitinfo. */
+static int wait_for_signal(const sigset_t *set, siginfo_t *info, const struct timespec *timeout)
+{
+#if defined(__GLIBC__) || defined(COOPDL_TRAPPED)
+    return timeout ? coopdl_real.sigtimedwait(set, info, timeout)
+                   : coopdl_real.sigwaitinfo(set, info);
+#else
+    /* musl's wait again after EINTR, a kick's too: this one only where it is no kick. */
+    int number, type;
+    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
+    do
+        number = coopdl_raw.sigtimedwait(set, info, timeout);
+    while (number < 0 && errno == EINTR && !(coopdl_load(coopdl_self) & WORD_FIRED));
+    pthread_setcanceltype(type, NULL);
+    return number;
+#endif
 }
 
 /* What of `set` is pending now, taken from the queue: its number, or -1. */
@@ -83,7 +106,7 @@ int coopdl_timed_sigwaitinfo(const sigset_t *set, siginfo_t *info)
     if (!coopdl_open_mask(set, &open))
         return coopdl_real.sigwaitinfo(set, info);
     if (likely(!coopdl_cutting(coopdl_self)))
-        return (int)coopdl_kicked(coopdl_real.sigwaitinfo(&open, info), "sigwaitinfo");
+        return (int)coopdl_kicked(wait_for_signal(&open, info, NULL), "sigwaitinfo");
     int number = take_signal(&open, info);
     return number > 0 || errno != EAGAIN ? number : coopdl_cut(coopdl_self, "sigwaitinfo");
 }
@@ -96,7 +119,7 @@ int coopdl_timed_sigtimedwait(const sigset_t *set, siginfo_t *info, const struct
     bool waits = !timeout || timeout->tv_sec || timeout->tv_nsec;
     int number = unlikely(coopdl_cutting(coopdl_self)) && waits
                      ? take_signal(&open, info)
-                     : coopdl_real.sigtimedwait(&open, info, timeout);
+                     : wait_for_signal(&open, info, timeout);
     if (number < 0 && (errno == EAGAIN || errno == EINTR) && waits && coopdl_cutting(coopdl_self)) {
         int told = coopdl_cut_errno(coopdl_self, "sigtimedwait", ANSWER_ESCALATES);
         errno = timeout ? EAGAIN : told; /* with a timeout, that it has run out */
@@ -112,7 +135,7 @@ int coopdl_timed_sigwait(const sigset_t *set, int *number)
         return coopdl_real.sigwait(set, number);
     for (;;) {
         int got = unlikely(coopdl_cutting(coopdl_self)) ? take_signal(&open, NULL)
-                                                        : coopdl_real.sigwaitinfo(&open, NULL);
+                                                        : wait_for_signal(&open, NULL, NULL);
         int error = errno;
         errno = saved;
         if (got > 0) {

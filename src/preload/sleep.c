@@ -20,7 +20,7 @@ static int doze(struct coopdl_thread *thread, clockid_t clock, int64_t wanted, i
     for (;;) {
         *rest = left;
         if (unlikely(coopdl_cutting(thread)))
-            return coopdl_cut_errno(thread, call, ANSWER_ESCALATES);
+            return coopdl_cut_sleep(thread, call, ANSWER_ESCALATES, left);
         int64_t cap = coopdl_cap(thread, coopdl_clock());
         struct timespec piece = coopdl_timespec(cap < left ? cap : left), over = {0};
         int error = coopdl_real.clock_nanosleep(clock, 0, &piece, &over);
@@ -29,7 +29,7 @@ static int doze(struct coopdl_thread *thread, clockid_t clock, int64_t wanted, i
         left -= coopdl_ns(&piece) - (error == EINTR ? coopdl_ns(&over) : 0);
         *rest = left;
         if (error == EINTR && coopdl_cutting(thread))
-            return coopdl_cut_errno(thread, call, ANSWER_ESCALATES);
+            return coopdl_cut_sleep(thread, call, ANSWER_ESCALATES, left);
         if (error)
             return error;
         coopdl_capped(thread);
@@ -73,16 +73,17 @@ int coopdl_timed_nanosleep(const struct timespec *wanted, struct timespec *rest)
     return -1;
 }
 
-/* Whether a sleep on any clock waits: it is valid, and its end has not come. */
-static bool sleeps_on(clockid_t clock, int flags, const struct timespec *wanted)
+/* How many ns a sleep on any clock lasts: not above 0 where it is not valid or its end has come,
+ * COOPDL_NEVER where they cannot be counted. */
+static int64_t left_on(clockid_t clock, int flags, const struct timespec *wanted)
 {
     struct timespec now = {0};
     if (!coopdl_readable_timespec(wanted) || clock_gettime(clock, &now) != 0)
-        return false;
+        return 0;
     if (flags != TIMER_ABSTIME)
         now = (struct timespec){0};
-    return wanted->tv_sec != now.tv_sec ? wanted->tv_sec > now.tv_sec
-                                        : wanted->tv_nsec > now.tv_nsec;
+    int64_t end = coopdl_ns(wanted);
+    return end == COOPDL_NEVER ? end : end - coopdl_ns(&now);
 }
 
 int coopdl_timed_clock_nanosleep(clockid_t clock, int flags, const struct timespec *wanted,
@@ -93,7 +94,8 @@ int coopdl_timed_clock_nanosleep(clockid_t clock, int flags, const struct timesp
         return timed_sleep(thread, clock, wanted, rest, "clock_nanosleep");
 
     /* Until a time, on a clock of its own, or for longer than can be counted: left to the kick. */
-    if (!sleeps_on(clock, flags, wanted)) {
+    int64_t left = left_on(clock, flags, wanted);
+    if (left <= 0) {
         int error;
         do
             error = coopdl_real.clock_nanosleep(clock, flags, wanted, rest);
@@ -108,7 +110,7 @@ int coopdl_timed_clock_nanosleep(clockid_t clock, int flags, const struct timesp
         error = coopdl_real.clock_nanosleep(clock, flags, wanted, rest);
     }
     if (error == EINTR && coopdl_cutting(thread))
-        return coopdl_cut_errno(thread, "clock_nanosleep", ANSWER_ESCALATES);
+        return coopdl_cut_sleep(thread, "clock_nanosleep", ANSWER_ESCALATES, left);
     return error;
 }
 

@@ -79,6 +79,16 @@ static int to_ms(int64_t ns)
         coopdl_capped(thread);                                                                     \
     }
 
+/* With a timeout, in the end, as if that had run out. */
+static int poll_cut(struct coopdl_thread *thread, const char *call, bool timed)
+{
+    int error = coopdl_cut_errno(thread, call, timed ? ANSWER_TIMED : ANSWER_ESCALATES);
+    if (error == 0)
+        return 0;
+    errno = error;
+    return -1;
+}
+
 __attribute__((noinline)) static int poll_capped(struct pollfd *fds, nfds_t n, int timeout)
 {
     struct coopdl_thread *thread = coopdl_self;
@@ -86,7 +96,7 @@ __attribute__((noinline)) static int poll_capped(struct pollfd *fds, nfds_t n, i
     if (timeout == 0)
         return PERFORM(thread, coopdl_real.poll(fds, n, 0));
     WAIT(thread, patience, coopdl_real.poll(fds, n, to_ms(ns)), coopdl_real.poll(fds, n, 0),
-         coopdl_cut(thread, "poll"))
+         poll_cut(thread, "poll", timeout > 0))
 }
 
 int coopdl_timed_poll(struct pollfd *fds, nfds_t n, int timeout)
@@ -118,7 +128,7 @@ int coopdl_timed_ppoll(struct pollfd *fds, nfds_t n, const struct timespec *time
         mask = &open;
     struct patience patience = {.wanted = timeout ? coopdl_ns(timeout) : COOPDL_NEVER};
     WAIT(thread, patience, ppoll_ns(fds, n, ns, mask), ppoll_ns(fds, n, 0, mask),
-         coopdl_cut(thread, "ppoll"));
+         poll_cut(thread, "ppoll", timeout != NULL));
 }
 
 /* Event loops abort on anything but EINTR, and a budget is not theirs to handle.  Python's does

@@ -85,7 +85,7 @@ static bool is_call(int opcode)
 static int caches_behind(const uint8_t *bytes, int count, int at)
 {
     int caches = 0;
-    while (at + 1 + caches < count && bytes[2 * (at + 1 + caches)] == 0) /* CACHE */
+    while (at + 1 + caches < count && bytes[(Py_ssize_t)2 * (at + 1 + caches)] == 0) /* CACHE */
         caches++;
     return caches;
 }
@@ -94,7 +94,7 @@ static int caches_behind(const uint8_t *bytes, int count, int at)
 static int target_of(const uint8_t *bytes, int count, int at)
 {
     int distance = bytes[2 * at + 1];
-    for (int i = 1; i <= 3 && at >= i && bytes[2 * (at - i)] == EXTENDED_ARG; i++)
+    for (int i = 1; i <= 3 && at >= i && bytes[(Py_ssize_t)2 * (at - i)] == EXTENDED_ARG; i++)
         distance |= bytes[2 * (at - i) + 1] << (8 * i);
     return at + 1 + caches_behind(bytes, count, at) - distance;
 }
@@ -116,7 +116,7 @@ static bool is_prone(PyCodeObject *code, const uint8_t *bytes, int count)
 {
     if (PyBytes_GET_SIZE(code->co_exceptiontable))
         for (int at = 0; at < count; at += 1 + caches_behind(bytes, count, at))
-            if (is_backward(bytes[2 * at]) && skips(code, bytes, count, at))
+            if (is_backward(bytes[(Py_ssize_t)2 * at]) && skips(code, bytes, count, at))
                 return true;
     return false;
 }
@@ -138,7 +138,7 @@ static bool frame_is_misplaced(PyFrameObject *frame, bool innermost, bool comput
     int at = PyFrame_GetLasti(frame) / 2;
     if (bytes && at >= 0) {
         const uint8_t *compiled = (const uint8_t *)PyBytes_AS_STRING(bytes);
-        int count = (int)(PyBytes_GET_SIZE(bytes) / 2), opcode = compiled[2 * at];
+        int count = (int)(PyBytes_GET_SIZE(bytes) / 2), opcode = compiled[(Py_ssize_t)2 * at];
         if (innermost && is_backward(opcode))
             misplaced = skips(code, compiled, count, at);
         else if (innermost && (computing || opcode == RESUME))
@@ -167,7 +167,8 @@ static bool will_do(PyCodeObject *code, int before, int now)
     if (!bytes)
         return true;
     const uint8_t *compiled = (const uint8_t *)PyBytes_AS_STRING(bytes);
-    int count = (int)(PyBytes_GET_SIZE(bytes) / 2), opcode = before < 0 ? 0 : compiled[2 * before];
+    int count = (int)(PyBytes_GET_SIZE(bytes) / 2),
+        opcode = before < 0 ? 0 : compiled[(Py_ssize_t)2 * before];
     bool will = (is_backward(opcode) && now == target_of(compiled, count, before)) ||
                 (is_call(opcode) && now == before + 1 + caches_behind(compiled, count, before) &&
                  handler_of(code, before) == handler_of(code, now));

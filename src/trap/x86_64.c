@@ -39,6 +39,7 @@
  */
 #include "trap/trap.h"
 
+#include "core/futex.h"
 #include "core/handler.h"
 #include "core/kick.h"
 #include "core/log.h"
@@ -50,8 +51,6 @@
 
 #include <errno.h>
 #include <link.h>
-#include <linux/audit.h>
-#include <linux/futex.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <ucontext.h>
@@ -64,6 +63,10 @@
 
 /* Linux 5.11; older headers lack them. */
 enum { SET_USER_DISPATCH = 59, DISPATCH_OFF = 0, DISPATCH_ON = 1, SYS_USER_DISPATCH_CODE = 2 };
+
+/* What the kernel calls this architecture: not that of the 32-bit calls, which a 64-bit program can
+ * make too. */
+#define ARCH_X86_64 (0xc0000000 | EM_X86_64)
 
 /* As much of a stack as the handler and its frame may take up. */
 enum { FRAME = 16384 };
@@ -236,12 +239,12 @@ static long change_mask(uint64_t *mask, long how, const uint64_t *set, long old,
 
 static bool sleeps_in_futex(long number, long operation)
 {
-    enum { FUTEX_WAITV = 449, FUTEX_WAIT_6_7 = 455, FUTEX_LOCK_PI_2 = 13 };
-    switch (number == SYS_futex ? operation & FUTEX_CMD_MASK : -1) {
+    enum { FUTEX_WAITV = 449, FUTEX_WAIT_6_7 = 455 };
+    switch (number == SYS_futex ? operation & ~(FUTEX_PRIVATE | FUTEX_REALTIME) : -1) {
     case FUTEX_WAIT:
     case FUTEX_WAIT_BITSET:
     case FUTEX_LOCK_PI:
-    case FUTEX_LOCK_PI_2:
+    case FUTEX_LOCK_PI2:
     case FUTEX_WAIT_REQUEUE_PI:
         return true;
     default:
@@ -350,7 +353,7 @@ static void on_trap(int number, siginfo_t *info, void *context)
         if (!is_program(&program) && info->si_code > 0)
             program.sa_handler = SIG_DFL;
         coopdl_pass_on(&program, number, info, context);
-    } else if (!thread || info->si_arch != AUDIT_ARCH_X86_64) {
+    } else if (!thread || info->si_arch != ARCH_X86_64) {
         let_pass(thread, interrupted->uc_mcontext.gregs);
     } else {
         answer(thread, info->si_syscall, interrupted);

@@ -1,12 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""run.py -- runs unittest modules under the library: run.py [--strict] NAME...
+"""run.py -- runs unittest modules under the library: see USAGE.
 
-A NAME is a module in this directory or part of one: test_behaviour,
-test_behaviour.Main.test_recv.  The tests run with the interpreter that runs this
-file, in a child, with the library preloaded; PYTHONPATH says where the package is and
-COOPDL_LIBRARY where libcoopdl.so is.  --strict is for an idle machine: many runs of each
-case, held to the promised bounds.  The report is TAP.
+The tests run with the interpreter that runs this file, in a child, with the library
+preloaded; PYTHONPATH says where the package is and COOPDL_LIBRARY where libcoopdl.so is.
+The report is TAP.
 
 What must hold: a test that hangs, or takes the interpreter down, costs its own result and
 no other's.  So the child says on a pipe of its own when a test begins and how it ended; a
@@ -14,6 +12,7 @@ child that is silent for too long prints the tracebacks of its threads (faulthan
 SIGABRT) and is killed with all of its process group, and a new one goes on behind the test
 that it was at.
 """
+import argparse
 import ctypes
 import faulthandler
 import json
@@ -30,10 +29,27 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 
-USAGE = 'usage: run.py [--strict] NAME...'
+USAGE = """\
+usage: run.py [--strict] [--runs N] [NAME...]
+
+A NAME is a module in this directory or part of one: test_behaviour_io,
+test_behaviour_io.Main.test_recv; without one, all of test_behaviour_*.
+
+--runs N   how often each case of test_behaviour_* is run; 2 unless given
+--strict   for an idle machine: they are held to the bounds that are promised,
+           and a table of all their figures is printed at the end
+
+What is promised is measured with, for each Python that the package was built for,
+    meson devenv -C build python3 tests/python/run.py --strict --runs 100"""
+BEHAVIOUR = ['test_behaviour_' + name for name in ('clients', 'compute', 'exit', 'io', 'locks')]
+RUNS = 2
 SILENCE = 20  # seconds that a test may take
-SILENCE_STRICT = 180
+SILENCE_OF_A_RUN = 2  # and more for each run
 DUMP = 2  # seconds for the tracebacks of a child that hangs
+
+
+def in_ms(figures):
+    return dict(figures, median=1000 * figures['median'], worst=1000 * figures['worst'])
 
 
 def tests_in(suite):
@@ -89,7 +105,7 @@ def child(pipe, first, names):
         say(begins=test.id())
         report = Report()
         unittest.TestSuite([test]).run(report)
-        say(**report.how, figures=getattr(test, 'figures', ''))
+        say(**report.how, figures=getattr(test, 'figures', None))
     # A thread that a failed test has left behind must not keep the child alive.
     sys.stderr.flush()
     os._exit(0)
@@ -101,20 +117,38 @@ class Tap:
         self.name = None
         self.planned = None
         self.failed = False
+        self.table = []
 
     def comment(self, text):
         for line in text.splitlines():
             print('#', line)
 
-    def result(self, ok, why='', skip=None, figures=''):
+    def result(self, ok, why='', skip=None, figures=None):
         self.count += 1
         self.failed |= not ok
         print(f"{'ok' if ok else 'not ok'} {self.count} - {self.name}"
               + (f' # SKIP {skip}' if skip is not None else ''))
-        self.comment(figures)
+        if isinstance(figures, str):
+            self.comment(figures)
+        elif figures:
+            self.comment('late by {median:.2f} ms at the median, {worst:.2f} ms at the worst of '
+                         '{runs}; {freed} waited until a lock was freed'.format(**in_ms(figures)))
+            self.table.append((self.name, ok, in_ms(figures)))
         self.comment(why)
         sys.stdout.flush()
         self.name = None
+
+    def summary(self):
+        """Of all tests that have figures, and which of them failed."""
+        self.comment(f"{'thread':7} {'case':32} {'runs':>4} {'median':>9} {'worst':>10}")
+        for name, ok, figures in self.table:
+            _, thread, case = name.rsplit('.', 2)
+            self.comment(f"{thread.lower():7} {case.removeprefix('test_'):32} {figures['runs']:4}"
+                         f" {figures['median']:6.2f} ms {figures['worst']:7.2f} ms"
+                         + ('  when freed' if figures['freed'] else '') + ('' if ok else '  MISSED'))
+        missed = sum(not ok for _, ok, _ in self.table)
+        self.comment(f'{missed} of {len(self.table)} missed the bounds')
+        sys.stdout.flush()
 
     def hear(self, said):
         if 'count' in said:
@@ -158,10 +192,10 @@ def listen(process, pipe, tap, silence):
             tap.hear(json.loads(line))
 
 
-def start(tap, names, strict):
+def start(tap, names, strict, runs):
     ours, theirs = os.pipe()
     environment = dict(os.environ, LD_PRELOAD=os.environ['COOPDL_LIBRARY'],
-                       PYTHONDONTWRITEBYTECODE='1', STRICT='1' if strict else '')
+                       PYTHONDONTWRITEBYTECODE='1', STRICT='1' if strict else '', RUNS=str(runs))
     process = subprocess.Popen(
         [sys.executable, __file__, '--child', str(theirs), str(tap.count), *names],
         env=environment, pass_fds=[theirs], start_new_session=True,
@@ -170,11 +204,11 @@ def start(tap, names, strict):
     return process, ours
 
 
-def run(names, strict):
+def run(names, strict, runs):
     tap = Tap()
     while tap.planned is None or tap.count < tap.planned:
-        process, pipe = start(tap, names, strict)
-        why = listen(process, pipe, tap, SILENCE_STRICT if strict else SILENCE)
+        process, pipe = start(tap, names, strict, runs)
+        why = listen(process, pipe, tap, SILENCE + runs * SILENCE_OF_A_RUN)
         end(process)
         os.close(pipe)
         if tap.planned is None:
@@ -183,20 +217,29 @@ def run(names, strict):
         if tap.count < tap.planned:
             tap.name = tap.name or f'number {tap.count + 1}'
             tap.result(False, why or 'the child ended in the middle')
+    if strict:
+        tap.summary()
     return 1 if tap.failed else 0
 
 
 def main(arguments):
     if arguments[:1] == ['--child']:
         child(int(arguments[1]), int(arguments[2]), arguments[3:])
-    strict = arguments[:1] == ['--strict']
-    names = arguments[strict:]
-    if not names or names[0].startswith('-'):
-        sys.exit(f"run.py: got {' '.join(arguments) or 'no argument'!r}\n{USAGE}")
+    parser = argparse.ArgumentParser(usage=USAGE.removeprefix('usage: '), add_help=False)
+    parser.add_argument('--help', action='store_true')
+    parser.add_argument('--strict', action='store_true')
+    parser.add_argument('--runs', type=int, default=RUNS)
+    parser.add_argument('names', nargs='*')
+    wanted = parser.parse_args(arguments)
+    if wanted.help:
+        print(USAGE)
+        sys.exit()
+    if wanted.runs < 1:
+        parser.error(f'--runs {wanted.runs}: it has to be 1 or more')
     if not os.path.exists(os.environ.get('COOPDL_LIBRARY', '')):
         sys.exit(f"run.py: COOPDL_LIBRARY={os.environ.get('COOPDL_LIBRARY', '')!r} is no file; "
                  'it has to be the path of libcoopdl.so')
-    sys.exit(run(names, strict))
+    sys.exit(run(wanted.names or BEHAVIOUR, wanted.strict, wanted.runs))
 
 
 if __name__ == '__main__':

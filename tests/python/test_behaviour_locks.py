@@ -7,7 +7,7 @@ thread until it is freed (behaviour.py), and with one.
 """
 import concurrent.futures
 import contextlib
-import multiprocessing
+import multiprocessing.pool
 import queue
 import sys
 import threading
@@ -73,6 +73,17 @@ def lock():
 @case()
 def lock_timed():
     yield from locked(threading.Lock(), OWN)
+
+
+@case()
+def lock_acquired():
+    """It never says that it has not got the lock: those who ask for no time-out do not look."""
+    lock, results = threading.Lock(), []
+    with elsewhere(lambda: lock) as free:
+        yield lambda: results.append(lock.acquire()), free
+    assert results in ([], [True]), results
+    if lock.locked():  # the error may come before anybody can see that he has it
+        lock.release()
 
 
 @case()
@@ -267,6 +278,25 @@ def process_future_result_timed():
 
 
 # multiprocessing
+
+def pool_result_with(timeout):
+    event = threading.Event()
+    with multiprocessing.pool.ThreadPool(1) as pool:
+        result = pool.apply_async(event.wait)
+        yield from waiting(lambda: result.get(timeout), event.set, timeout)
+        event.set()
+        assert result.get()
+
+
+@case()
+def pool_result():
+    yield from pool_result_with(None)
+
+
+@case()
+def pool_result_timed():
+    yield from pool_result_with(OWN)
+
 
 @contextlib.contextmanager
 def sleeping_process():

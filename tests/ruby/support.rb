@@ -37,6 +37,12 @@ class CoopdlTest < Minitest::Test
     late
   end
 
+  # Defines a test for the main thread and one for another.
+  def self.in_both(name, &body)
+    define_method("test_#{name}_in_the_main_thread", &body)
+    define_method("test_#{name}_in_another_thread") { in_thread { instance_exec(&body) } }
+  end
+
   def in_thread(&block)
     thread = Thread.new(&block)
     thread.report_on_exception = false

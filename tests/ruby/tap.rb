@@ -14,6 +14,7 @@ module Tap
       good = result.passed? || result.skipped?
       name = "#{result.klass}##{result.name.delete_prefix("test_")}"
       puts "#{"not " unless good}ok #{count} - #{name}#{skip(result)}"
+      puts format("# it took %.1f s", result.time) if result.time > 2
       comment(result.failure) unless good
     end
 

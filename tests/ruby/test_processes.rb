@@ -33,6 +33,41 @@ class Processes < CoopdlTest
     PROGRAM
   end
 
+  # Ruby code that makes an exception runs in the thread that waits for expiries.
+  def test_exit_while_an_exception_is_made
+    took = assert_prints "", <<~'PROGRAM'
+      class Slow < StandardError
+        def self.exception(*) = sleep
+      end
+      Thread.new { Coopdl.timeout(0.01, Slow) { sleep } }
+      sleep 0.1
+    PROGRAM
+    assert_operator took, :<, 5
+  end
+
+  # Threads that are timed out all the time, and swallow it, at the moment of exit.
+  def test_exit_in_the_middle_of_it_all
+    20.times do
+      took = assert_prints "", <<~'PROGRAM'
+        8.times do
+          Thread.new do
+            loop do
+              Coopdl.timeout(rand * 0.003) do
+                sleep
+              rescue Exception
+                sleep 0.001
+              end
+            rescue Exception
+              next
+            end
+          end
+        end
+        sleep rand * 0.05
+      PROGRAM
+      assert_operator took, :<, 5
+    end
+  end
+
   def test_end_with_a_waiter
     assert_prints "", "Coopdl.timeout(30) {}"
   end

@@ -131,6 +131,13 @@ static int failure(ssize_t result)
     return result < 0 ? errno : 0;
 }
 
+/* One that has a time-out of its own, which lies far behind any deadline here, may be told in the
+ * end that it has run out. */
+static int timed_failure(ssize_t result)
+{
+    return result == 0 ? ETIMEDOUT : failure(result);
+}
+
 static int wait_read(struct worker *worker)
 {
     char byte;
@@ -166,13 +173,14 @@ static int wait_accept(struct worker *worker)
 static int wait_poll(struct worker *worker)
 {
     struct pollfd pollfd = {.fd = worker->silent[0], .events = POLLIN};
-    return failure(poll(&pollfd, 1, next_random(worker, 2) ? -1 : 1000));
+    return next_random(worker, 2) ? failure(poll(&pollfd, 1, -1))
+                                  : timed_failure(poll(&pollfd, 1, 1000));
 }
 
 static int wait_ppoll(struct worker *worker)
 {
     struct pollfd pollfd = {.fd = worker->silent[0], .events = POLLIN};
-    return failure(ppoll(&pollfd, 1, &second, NULL));
+    return timed_failure(ppoll(&pollfd, 1, &second, NULL));
 }
 
 static int wait_select(struct worker *worker)

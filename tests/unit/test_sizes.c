@@ -3,7 +3,8 @@
  * test_sizes.c -- times and offsets arrive whole, in both directions, whatever
  * their size: before a far deadline, and after expiry where nothing waits.
  */
-#include "sizes.h"
+#include "emulator.h"
+#include "names.h"
 #include "support.h"
 
 #include <aio.h>
@@ -70,13 +71,27 @@ Test(sizes, offsets)
         expect(pwrite(fd, "a", 1, far_out) == 1);
         text[0] = 'b';
         expect(pwritev(fd, &iov, 1, far_out + 1) == 1);
+        expect(lseek(fd, 0, SEEK_END) == far_out + 2);
+        expect(pread(fd, text, 1, far_out) == 1 && is('a'));
+        expect(preadv(fd, &iov, 1, far_out + 1) == 1 && is('b'));
+        expect(pread(fd, text, 1, 5) == 1 && is(0));
+        coopdl_leave(&scope);
+        close(fd);
+    }
+}
+
+Test(sizes, offsets_beside_flags)
+{
+    SKIP_IF_EMULATED("has no preadv2 and pwritev2");
+    for (int expired = 0; expired < 2; expired++) {
+        coopdl_scope scope;
+        int fd = large_file();
+        enter(&scope, expired);
         text[0] = 'c';
         expect(pwritev2(fd, &iov, 1, far_out + 2, 0) == 1);
         expect(lseek(fd, 0, SEEK_END) == far_out + 3);
-        expect(pread(fd, text, 1, far_out) == 1 && is('a'));
-        expect(preadv(fd, &iov, 1, far_out + 1) == 1 && is('b'));
+        text[0] = 0;
         expect(preadv2(fd, &iov, 1, far_out + 2, 0) == 1 && is('c'));
-        expect(pread(fd, text, 1, 5) == 1 && is(0));
         coopdl_leave(&scope);
         close(fd);
     }
@@ -99,10 +114,26 @@ Test(sizes, offsets_of_system_calls)
         expect(syscall(SYS_pwrite64, fd, "a", 1L, SPLIT(far)) == 1);
         text[0] = 'b';
         expect(syscall(SYS_pwritev, fd, &iov, 1L, SPLIT(far + 1)) == 1);
-        text[0] = 'c';
-        expect(syscall(SYS_pwritev2, fd, &iov, 1L, SPLIT(far + 2), 0L) == 1);
         expect(syscall(SYS_pread64, fd, text, 1L, SPLIT(far)) == 1 && is('a'));
         expect(syscall(SYS_preadv, fd, &iov, 1L, SPLIT(far + 1)) == 1 && is('b'));
+        coopdl_leave(&scope);
+        struct stat64 status;
+        cr_expect(fstat64(fd, &status) == 0 && status.st_size == far + 2);
+        close(fd);
+    }
+}
+
+Test(sizes, offsets_of_system_calls_beside_flags)
+{
+    const int64_t far = INT64_C(5) << 30;
+    SKIP_IF_EMULATED("has no preadv2 and pwritev2");
+    for (int expired = 0; expired < 2; expired++) {
+        coopdl_scope scope;
+        int fd = large_file();
+        enter(&scope, expired);
+        text[0] = 'c';
+        expect(syscall(SYS_pwritev2, fd, &iov, 1L, SPLIT(far + 2), 0L) == 1);
+        text[0] = 0;
         expect(syscall(SYS_preadv2, fd, &iov, 1L, SPLIT(far + 2), 0L) == 1 && is('c'));
         coopdl_leave(&scope);
         struct stat64 status;
@@ -195,6 +226,8 @@ Test(sizes, large_files_open_by_the_names_for_them)
         for (size_t i = 0; i < sizeof(openers) / sizeof(openers[0]); i++) {
             coopdl_scope scope;
             bool can = sizeof(long) == 8 || strstr(openers[i].name, "64");
+            if (!is_here(openers[i].name) && sizeof(long) == 8)
+                continue;
             enter(&scope, expired);
             int error = open_by(openers[i].name, openers[i].at, path);
             expect(error == (can ? 0 : EOVERFLOW), "%s, expired %d: %s", openers[i].name, expired,
@@ -244,10 +277,15 @@ Test(sizes, what_is_left_of_a_timeout)
     /* Linux writes it back, for select and recvmmsg. */
     coopdl_scope scope;
     struct timeval timeout = {.tv_sec = 10};
+    SKIP_IF_EMULATED("does not");
     set_alarm();
     enter(&scope, false);
     expect(select(0, NULL, NULL, NULL, &timeout) == -1 && errno == EINTR);
+#ifdef __GLIBC__ /* which hands it on */
     expect(timeout.tv_sec == 9 && timeout.tv_usec > 0 && timeout.tv_usec < 985000);
+#else
+    expect(timeout.tv_sec == 10 && timeout.tv_usec == 0);
+#endif
     coopdl_leave(&scope);
 
     for (int expired = 0; expired < 2; expired++) {
@@ -354,7 +392,8 @@ Test(sizes, timeouts_that_are_relative)
     TAKES_A_MOMENT(ppoll(&pollfd, 1, &moment, NULL) == 0);
     TAKES_A_MOMENT(select(0, NULL, NULL, NULL, &moment_us) == 0);
     TAKES_A_MOMENT(pselect(0, NULL, NULL, NULL, &moment, NULL) == 0);
-    TAKES_A_MOMENT(epoll_pwait2(epoll, &event, 1, &moment, NULL) == 0);
+    if (!EMULATED)
+        TAKES_A_MOMENT(epoll_pwait2(epoll, &event, 1, &moment, NULL) == 0);
     TAKES_A_MOMENT(nanosleep(&moment, NULL) == 0);
     TAKES_A_MOMENT(clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, NULL) == 0);
     TAKES_A_MOMENT(thrd_sleep(&moment, NULL) == 0);
@@ -382,7 +421,9 @@ Test(sizes, timeouts_that_are_absolute)
     until = in_a_moment(CLOCK_REALTIME);
     TAKES_A_MOMENT(sem_timedwait(&semaphore, &until) == -1 && errno == ETIMEDOUT);
     until = in_a_moment(CLOCK_MONOTONIC);
+#ifdef __GLIBC__
     TAKES_A_MOMENT(sem_clockwait(&semaphore, CLOCK_MONOTONIC, &until) == -1 && errno == ETIMEDOUT);
+#endif
     until = in_a_moment(CLOCK_REALTIME);
     TAKES_A_MOMENT(mq_timedreceive(mq, text, 10, NULL, &until) == -1 && errno == ETIMEDOUT);
     expect(mq_send(mq, "x", 1, 0) == 0);
@@ -402,8 +443,10 @@ Test(sizes, a_deadline_beyond_any_timespec_of_32_bits)
     coopdl_enter(&scope, INT64_MAX / 2);
     set_alarm();
     expect(ppoll(&pollfd, 1, NULL, NULL) == -1 && errno == EINTR);
-    set_alarm();
-    expect(epoll_pwait2(epoll, &event, 1, NULL, NULL) == -1 && errno == EINTR);
+    if (!EMULATED) {
+        set_alarm();
+        expect(epoll_pwait2(epoll, &event, 1, NULL, NULL) == -1 && errno == EINTR);
+    }
     set_alarm();
     expect(nanosleep(&longest, &rest) == -1 && errno == EINTR && rest.tv_sec == INT32_MAX - 1);
     set_alarm();

@@ -21,9 +21,9 @@
  *
  * Nothing is cut at first, so that Ruby's own calls get their exception and no
  * Errno::ETIMEDOUT.  Where it does not come through, the call is one that Ruby
- * cannot interrupt, and is cut: from the second time that the hook is asked on
- * when the exception has been sent, from the third on when not even that was
- * possible, since such a call holds the GVL.
+ * cannot interrupt, and is cut: when the exception was sent a while ago, or when
+ * not even that was possible the third time that the hook is asked, since such a
+ * call holds the GVL.
  *
  * Once raised, the scope is left in peace as long as the exception is at work,
  * which the waiter looks at each time the hook is asked (Coopdl.at_work?).  One
@@ -38,18 +38,20 @@
 #include <ruby/debug.h>
 #include <ruby/thread.h>
 #include <semaphore.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* How long a thread that hands over the GVL waits for the waiter to have had it. */
-enum { HAND_OVER = 20000000 };
+/* In ns: how long a thread that hands over the GVL waits for the waiter to have had it, and how
+ * long one that has been sent its exception may take to raise it. */
+enum { HAND_OVER = 20000000, PATIENCE = 500000 };
 
 /* The main thread under a budget that has ended. */
 static struct scope budget;
 static pid_t main_thread;
 
 static sem_t expiries;
-static _Atomic uint32_t posted, served; /* how often; served is a futex */
+static _Atomic uint32_t urgent, served; /* how often there was something to send; a futex */
 static _Atomic bool waiting;            /* there is a waiter, or will be */
 static struct scope *sending;           /* between counting what is sent and sending it */
 static VALUE coopdl, delivery;
@@ -58,14 +60,13 @@ static ID id_owner;
 static rb_postponed_job_handle_t job;
 #endif
 
-static enum coopdl_verdict verdict(struct scope *scope)
+static enum coopdl_verdict verdict(struct scope *scope, int64_t now)
 {
-    unsigned asked = atomic_fetch_add(&scope->asked, 1);
     switch (atomic_load(&scope->stage)) {
     case STAGE_ENTERED:
-        return asked < 2 ? COOPDL_KICK : COOPDL_CUT;
+        return atomic_fetch_add(&scope->asked, 1) < 2 ? COOPDL_KICK : COOPDL_CUT;
     case STAGE_SENT:
-        return asked < 1 ? COOPDL_KICK : COOPDL_CUT;
+        return now < atomic_load(&scope->sent_at) + PATIENCE ? COOPDL_KICK : COOPDL_CUT;
     default:
         return COOPDL_PEACE;
     }
@@ -84,7 +85,9 @@ static bool inquire(struct scope *scope, void *data)
     if (scope->deadline > inquiry->now || atomic_load(&scope->stage) == STAGE_OVER)
         return true;
     atomic_store(&scope->wanted, true);
-    inquiry->verdict = verdict(scope);
+    if (atomic_load(&scope->stage) == STAGE_ENTERED)
+        atomic_fetch_add(&urgent, 1);
+    inquiry->verdict = verdict(scope, inquiry->now);
     return inquiry->verdict == COOPDL_PEACE;
 }
 
@@ -97,7 +100,6 @@ static enum coopdl_verdict expired(pid_t thread, coopdl_scope *core)
         inquire(&budget, &inquiry);
     else if (!coopdl_scope_visit(core, inquire, &inquiry))
         return COOPDL_CUT;
-    atomic_fetch_add(&posted, 1);
     sem_post(&expiries);
     return inquiry.verdict;
 }
@@ -106,7 +108,7 @@ static void *await_service(void *unused)
 {
     (void)unused;
     int64_t end = coopdl_now() + HAND_OVER;
-    uint32_t wanted = atomic_load(&posted), seen;
+    uint32_t wanted = atomic_load(&urgent), seen;
     while ((int32_t)(wanted - (seen = atomic_load(&served))) > 0) {
         int64_t left = end - coopdl_now();
         if (left <= 0 || !atomic_load(&waiting))
@@ -118,11 +120,13 @@ static void *await_service(void *unused)
 }
 
 /* In whatever thread has the GVL.  The 2: interrupts are not looked at afterwards, since that may
- * raise. */
+ * raise.  Without need it is not released, or a thread that computes would look like one that
+ * waits (remind). */
 static void hand_over(void *unused)
 {
     (void)unused;
-    rb_thread_call_without_gvl2(await_service, NULL, NULL, NULL);
+    if (atomic_load(&urgent) != atomic_load(&served))
+        rb_thread_call_without_gvl2(await_service, NULL, NULL, NULL);
 }
 
 /* In a signal handler; under a budget also in threads that are not Ruby's. */
@@ -150,16 +154,18 @@ static VALUE make(VALUE arguments)
     return rb_funcall(argument[0], rb_intern("exception"), 1, argument[1]);
 }
 
-/* The class may be anything, and have an `exception` that fails: that failure is raised then. */
+static VALUE failure(VALUE unused, VALUE error)
+{
+    (void)unused;
+    return error;
+}
+
+/* The class may be anything, and have an `exception` that fails: that failure is raised then.  No
+ * rb_protect: it would swallow the kill that ends the waiter. */
 VALUE coopdl_expiry_exception(struct scope *scope, VALUE klass)
 {
     VALUE arguments[] = {klass, scope->message}, serial = ULL2NUM(scope->serial);
-    int failed;
-    VALUE exception = rb_protect(make, (VALUE)arguments, &failed);
-    if (failed) {
-        exception = rb_errinfo();
-        rb_set_errinfo(Qnil);
-    }
+    VALUE exception = rb_rescue2(make, (VALUE)arguments, failure, Qnil, rb_eException, (VALUE)0);
     if (!rb_obj_is_kind_of(exception, rb_eException))
         exception = rb_exc_new_cstr(rb_eTypeError, "exception object expected");
     if (OBJ_FROZEN(exception))
@@ -192,7 +198,7 @@ static void send_exception(struct scope *scope)
         return;
     scope->exception = exception;
     scope->sent++;
-    atomic_store(&scope->asked, 0);
+    atomic_store(&scope->sent_at, coopdl_now());
     atomic_store(&scope->stage, STAGE_SENT);
     sending = scope;
     rb_funcall(thread, rb_intern("raise"), 1, exception);
@@ -207,6 +213,15 @@ static bool swallowed(struct scope *scope)
     return !RTEST(at_work) && linked(scope, serial) && atomic_load(&scope->stage) == STAGE_AT_WORK;
 }
 
+/* What it had forgotten behind another's exception: see remind_of_queue.  In a call that waits it
+ * looks again by itself, and `wakeup` would end a sleep of a program that has masked ours. */
+static void remind(VALUE thread)
+{
+    VALUE status = rb_funcall(thread, rb_intern("status"), 0);
+    if (RB_TYPE_P(status, T_STRING) && rb_str_equal(status, rb_str_new_cstr("run")) == Qtrue)
+        rb_thread_wakeup_alive(thread);
+}
+
 static void serve_scope(struct scope *scope)
 {
     if (coopdl_scope_shielded(scope))
@@ -214,6 +229,9 @@ static void serve_scope(struct scope *scope)
     switch (atomic_load(&scope->stage)) {
     case STAGE_ENTERED:
         send_exception(scope);
+        break;
+    case STAGE_SENT:
+        remind(scope->thread);
         break;
     case STAGE_AT_WORK:
         if (swallowed(scope))
@@ -254,7 +272,7 @@ static VALUE wait_and_serve(VALUE unused)
     coopdl_shield(&shield);
     for (;;) {
         rb_thread_call_without_gvl(await_expiry, NULL, end_wait, NULL);
-        uint32_t seen = atomic_load(&posted);
+        uint32_t seen = atomic_load(&urgent);
         struct scope *scope;
         while ((scope = wanted()))
             serve_scope(scope);
@@ -277,8 +295,24 @@ static VALUE waiter_run(VALUE self)
     return rb_ensure(wait_and_serve, self, stop_waiting, self);
 }
 
+/* Ruby's own handler for SIGSYS does nothing, but with a handler of the program's the library does
+ * not trap its threads: libc's own calls, as in getaddrinfo, would go on.  The program's is kept.
+ */
+static void make_room_for_the_trap(void)
+{
+    struct sigaction action;
+    if (sigaction(SIGSYS, NULL, &action) != 0 || action.sa_handler == SIG_DFL ||
+        action.sa_handler == SIG_IGN)
+        return;
+    VALUE number = INT2FIX(SIGSYS), standard = rb_str_new_cstr("SYSTEM_DEFAULT");
+    VALUE before = rb_funcall(rb_mKernel, rb_intern("trap"), 2, number, standard);
+    if (!NIL_P(before))
+        rb_funcall(rb_mKernel, rb_intern("trap"), 2, number, before);
+}
+
 static VALUE start_waiter(VALUE unused)
 {
+    make_room_for_the_trap();
     rb_funcall(coopdl, rb_intern("start_waiter"), 0);
     return unused;
 }
@@ -306,7 +340,6 @@ void coopdl_expiry_deliver(struct scope *scope, VALUE exception)
         inner->exception = exception;
         if (atomic_load(&inner->stage) == STAGE_ENTERED || inner == scope)
             atomic_store(&inner->stage, STAGE_AT_WORK);
-        atomic_store(&inner->asked, 0);
     }
     scope->delivered = scope->sent;
     if (once)
@@ -343,21 +376,27 @@ static void remind_of_queue(void)
     rb_block_call(rb_cThread, rb_intern("handle_interrupt"), 1, &mask, nothing, Qnil);
 }
 
+static struct scope *own_scope(uint64_t serial)
+{
+    struct scope *scope = coopdl_innermost;
+    while (scope && scope->serial != serial)
+        scope = scope->outer;
+    return scope;
+}
+
 /* Ruby calls this in the thread that raises, at that moment; but also when the waiter sends it. */
 static VALUE delivery_exception(int argc, const VALUE *argv, VALUE self)
 {
     if (argc > 0)
         return rb_call_super(argc, argv);
     uint64_t owner = coopdl_expiry_owner(self);
+    struct scope *scope = own_scope(owner);
     if (owner == budget.serial && rb_thread_current() == budget.thread)
-        coopdl_expiry_deliver(&budget, self);
-    struct scope *scope = coopdl_innermost;
-    while (scope && scope->serial != owner)
-        scope = scope->outer;
-    if (!scope)
-        return self;
-    bool again = scope->delivered > 0 && scope->delivered < scope->sent && !scope->left;
-    coopdl_expiry_deliver(scope, self);
+        scope = &budget;
+    bool again = scope && scope != &budget && scope->delivered > 0 &&
+                 scope->delivered < scope->sent && !scope->left;
+    if (scope)
+        coopdl_expiry_deliver(scope, self);
     remind_of_queue();
     if (again && rb_fiber_current() == scope->fiber)
         rb_throw_obj(scope->tag, self);
@@ -374,7 +413,8 @@ static VALUE take(VALUE exception)
     return rb_block_call(rb_cThread, rb_intern("handle_interrupt"), 1, &mask, nothing, Qnil);
 }
 
-/* Killing a thread empties its queue: what was sent to it never comes. */
+/* Killing a thread empties its queue: what was sent to it never comes.  (To ask for the class alone
+ * crashes Ruby 3.1.) */
 static bool on_its_way(const struct scope *scope)
 {
     return scope->sent != scope->delivered &&
@@ -382,23 +422,32 @@ static bool on_its_way(const struct scope *scope)
             RTEST(rb_funcall(rb_thread_current(), rb_intern("pending_interrupt?"), 0)));
 }
 
+static VALUE drop_own(VALUE scope, VALUE error)
+{
+    if (coopdl_expiry_owner(error) != ((struct scope *)scope)->serial)
+        rb_exc_raise(error);
+    return Qnil;
+}
+
+static VALUE take_all(VALUE argument)
+{
+    struct scope *scope = (struct scope *)argument;
+    while (on_its_way(scope))
+        rb_rescue2(take, scope->exception, drop_own, argument, rb_eException, (VALUE)0);
+    return Qnil;
+}
+
+/* Another's exception, throw or kill that comes meanwhile goes on when ours is out. */
+static VALUE collect(VALUE argument)
+{
+    if (on_its_way((struct scope *)argument))
+        rb_ensure(take_all, argument, collect, argument);
+    return Qnil;
+}
+
 void coopdl_expiry_collect(struct scope *scope)
 {
-    VALUE foreign = Qnil;
-    while (on_its_way(scope)) {
-        int raised;
-        rb_protect(take, scope->exception, &raised);
-        if (!raised)
-            continue;
-        VALUE error = rb_errinfo();
-        if (!RB_TYPE_P(error, T_OBJECT) || !rb_obj_is_kind_of(error, rb_eException))
-            rb_jump_tag(raised); /* the thread is being killed */
-        if (coopdl_expiry_owner(error) != scope->serial)
-            foreign = error;
-        rb_set_errinfo(Qnil);
-    }
-    if (!NIL_P(foreign))
-        rb_exc_raise(foreign);
+    collect((VALUE)scope);
 }
 
 static void in_forked_child(void)
@@ -406,7 +455,7 @@ static void in_forked_child(void)
     coopdl_scope_forked();
     sending = NULL;
     sem_init(&expiries, 0, 0);
-    atomic_store(&served, atomic_load(&posted));
+    atomic_store(&served, atomic_load(&urgent));
     atomic_store(&waiting, false);
     main_thread = getpid();
 }

@@ -77,6 +77,7 @@ static void enter(struct scope *scope)
     scope->sent = scope->delivered = 0;
     atomic_init(&scope->stage, STAGE_ENTERED);
     atomic_init(&scope->asked, 0);
+    atomic_init(&scope->sent_at, 0);
     atomic_init(&scope->wanted, false);
     link_in(scope);
     if (enter_core(scope) == 0)

@@ -34,8 +34,9 @@ struct scope {
     uint64_t serial;          /* never used again, unlike the address */
     unsigned sent, delivered; /* how many exceptions; with the GVL */
     _Atomic int stage;
-    _Atomic unsigned asked; /* by the hook, in this stage */
-    _Atomic bool wanted;    /* the waiter is to look at it */
+    _Atomic unsigned asked; /* by the hook, how often, while nothing has been sent */
+    _Atomic int64_t sent_at;
+    _Atomic bool wanted; /* the waiter is to look at it */
 };
 
 /* The calling thread's innermost scope. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * plain.c -- a 32-bit program that knows nothing of the library: it is run by
+ * plain.c -- a program that knows nothing of the library: it is run by
  * `coopdl`, and makes calls by the names that the headers give them for its
  * size, fortified or not.  It reports in TAP.
  */
@@ -53,12 +53,17 @@ static void wait_for_data(void)
     int epoll = epoll_create1(0);
     CUT(poll(&pollfd, (nfds_t)length, WANTED * 1000), ETIMEDOUT);
 /* Before 2.37 the headers send a fortified one to the name of the other size. */
-#if __GLIBC_PREREQ(2, 37) || !defined(_TIME_BITS) || __USE_FORTIFY_LEVEL == 0
+#if !defined(_TIME_BITS) || __USE_FORTIFY_LEVEL == 0 || __GLIBC_MINOR__ >= 37
     CUT(ppoll(&pollfd, (nfds_t)length, &wanted, NULL), ETIMEDOUT);
 #endif
     CUT(select(ends[0] + 1, &set, NULL, NULL, &timeout), ETIMEDOUT);
     CUT(pselect(ends[0] + 1, &set, NULL, NULL, &wanted, NULL), ETIMEDOUT);
-    CUT(epoll_pwait2(epoll, &event, 1, &wanted, NULL), EINTR); /* a budget alone */
+    CUT(epoll_pwait(epoll, &event, 1, WANTED * 1000, NULL), EINTR); /* a budget alone */
+#ifdef EMULATED
+    printf("ok %d - epoll_pwait2 # SKIP qemu-user does not have it\n", ++number);
+#elif defined(__GLIBC__)
+    CUT(epoll_pwait2(epoll, &event, 1, &wanted, NULL), EINTR);
+#endif
 }
 
 static void take_data(void)

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * criterion.h -- stands in for Criterion where there is none for this word
- * size: as much of it as the unit tests use, so that they can be compiled for
- * 32 bits as they are.
+ * criterion.h -- stands in for Criterion where there is none for this libc or
+ * architecture: as much of it as the unit tests use, so that they can be
+ * compiled there as they are.
  *
  * Each test runs in a process of its own, bounded by its suite's time-out
  * (criterion.c).
  */
-#ifndef COOPDL_TESTS_NARROW_CRITERION_H
-#define COOPDL_TESTS_NARROW_CRITERION_H
+#ifndef COOPDL_TESTS_ALONE_CRITERION_H
+#define COOPDL_TESTS_ALONE_CRITERION_H
 
 #include <stdbool.h>
 #include <string.h>

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * last.c -- whether the scheduler is the last thread of a process.
+ *
+ * A process ends when main returns, but also when its last thread has ended:
+ * after pthread_exit in main, or in a child whose first thread is the one that
+ * forked, and ends as a thread does.  libc counts the threads for that, and
+ * would count ours: such a process would stay for ever.  So the scheduler ends
+ * too once it is the last, and libc goes on as it would have.
+ *
+ * Where this can happen the first thread has ended before; that is looked for
+ * when a thread ends that has a record.  (A first thread that never had one, and
+ * ends after all that had, is not noticed.)  From then on the scheduler looks at
+ * intervals, as threads without a record tell nobody.
+ *
+ * In /proc/self/stat a first thread that has ended while others live is a
+ * zombie, and counted.
+ */
+#include "core/last.h"
+
+#include "core/fork.h"
+#include "core/sys.h"
+
+#include <fcntl.h>
+#include <string.h>
+
+/* What /proc/self/stat says of the first thread, and how many threads there are; 0 where there is
+ * no /proc. */
+struct census {
+    char first;
+    long threads;
+};
+
+static struct census take_census(void)
+{
+    enum { STATE = 3, THREADS = 20 };
+    struct census census = {0};
+    char text[512];
+    long fd = coopdl_sys(SYS_openat, AT_FDCWD, "/proc/self/stat", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return census;
+    long length = coopdl_sys(SYS_read, fd, text, sizeof(text) - 1);
+    coopdl_sys(SYS_close, fd);
+    text[length > 0 ? length : 0] = '\0';
+    /* The second field is a name in parentheses, which may have blanks and parentheses in it. */
+    const char *at = strrchr(text, ')');
+    for (int field = STATE; at && field <= THREADS && (at = strchr(at + 1, ' ')); field++) {
+        if (field == STATE)
+            census.first = at[1];
+        else if (field == THREADS)
+            for (const char *digit = at + 1; *digit >= '0' && *digit <= '9'; digit++)
+                census.threads = census.threads * 10 + (*digit - '0');
+    }
+    return census;
+}
+
+bool coopdl_last_begins(void)
+{
+    return coopdl_sys(SYS_gettid) == coopdl_pid || take_census().first == 'Z';
+}
+
+bool coopdl_last_is_self(void)
+{
+    struct census census = take_census();
+    return census.first == 'Z' && census.threads == 2;
+}
