@@ -190,9 +190,11 @@ JAVA_OPTIONS = {'files': (('Fetch.java', JAVA),), 'budget': 5}
 LOOP = 'its event loop aborts on any error but `EINTR`, which it takes and goes on'
 HELPER = ('git itself ends at once; its helper, which does the transfer, does not look at what '
           '`select` returns')
-READY = 'it takes an error of `poll` or `select` for readiness, and asks again'
+READY = 'it takes an error of `select` for readiness'
+CLOCK = 'it does not look at what `poll` returns, but at its own clock'
 FUTURE = ('its main thread waits in a futex for a selector thread, which dies of an error without '
           'telling it; so the loop gets `EINTR` alone')
+CHILD = 'bash goes on waiting for its child, whatever error `waitpid` returns'
 
 ROWS = [
     http('curl', r'curl: \(43\) .*', 'curl', '-sS'),
@@ -224,7 +226,7 @@ ROWS = [
     http('PHP curl', 'curl: .*', 'php', '-r', PHP_CURL, needs=('php', '-r', 'curl_init();')),
     https('PHP curl', 'curl: .*', 'php', '-r', PHP_CURL, needs=('php', '-r', 'curl_init();')),
     http('PHP streams', 'not the whole body', 'php', '-r', PHP_STREAM),
-    https('PHP streams', '', 'php', '-r', PHP_STREAM, sigterm=READY),
+    https('PHP streams', '', 'php', '-r', PHP_STREAM, sigterm=CLOCK),
     Row('PHP pgsql', 'postgres', ('php', '-r', PHP_PGSQL, 'PORT'), 'Connection timed out',
         needs=('php', '-r', 'pg_last_error(...);')),
     Row('PHP mysqli', 'mysql', ('php', '-r', PHP_MYSQLI, 'PORT'), 'mysqli_sql_exception: MySQL server has gone away',
@@ -248,7 +250,7 @@ ROWS = [
     http('Python urllib3', 'MaxRetryError', *URLLIB3, needs=imports('urllib3')),
     https('Python urllib3', 'MaxRetryError', *URLLIB3, needs=imports('urllib3')),
     http('Python httpx', r'httpx\.ReadTimeout', *HTTPX, needs=imports('httpx')),
-    https('Python httpx', '', *HTTPX, needs=imports('httpx'), sigterm=READY),
+    https('Python httpx', r'httpx\.\w+', *HTTPX, needs=imports('httpx')),
     Row('Python asyncio', 'raw', ASYNCIO + ('PORT',), TIMED_OUT, works=True),
     Row('Python psycopg2', 'postgres', PSYCOPG2 + ('PORT',),
         r'psycopg2\.OperationalError|select\(\) failed: Connection timed out',
@@ -273,6 +275,8 @@ ROWS = [
     Row('shell pipeline', 'http', ('bash', '-o', 'pipefail', '-c',
                                    'curl -sS ' + URL['http'] + ' | cat 2>/dev/null | tr a-z A-Z 2>/dev/null'),
         r'curl: \(43\)', works=True),
+    http('shell of Node', '', 'bash', '-c', 'node -e "$0" "$1"; echo "$?"', NODE.format('http'),
+         sigterm=CHILD),
     Row('shell wait', 'raw', ('bash', '-c', 'nc -d 127.0.0.1 PORT & wait; echo waited'),
         'waited', works=True, status='0'),
 ]
