@@ -29,13 +29,13 @@ sys.path.insert(0, HERE)
 import matrix_run  # noqa: E402
 import matrix_servers  # noqa: E402
 from matrix_rows import ROWS  # noqa: E402
-from matrix_run import BUSY  # noqa: E402
 
 USAGE = 'usage: matrix.py [--show | --write] [ROW...]'
 RUNS = 3
 MORE_RUNS = 4  # while none was in time: this machine may have had other things to do
 AT_ONCE = 8  # programs, which sleep most of the time
 AT_ONCE_MEASURED = 3
+BUSY = 0.12  # of a core: what a program may use while it waits for the end of the grace
 LATE = 0.25  # seconds: what is in time
 
 CRASH = re.compile(r'[Aa]bort|[Pp]anic|\[.*BUG\]|core dumped|dumped core|terminate called|'
