@@ -11,6 +11,7 @@ of them use of the processor in /proc.  It has ended when the last of them has.
 """
 import dataclasses
 import os
+import re
 import select
 import shutil
 import signal
@@ -23,8 +24,10 @@ import matrix_servers
 GRACE = 2  # seconds, for the library and the command
 PATIENCE = 3  # seconds behind the grace: a program that is still there then hangs
 WORK = 30  # seconds that a program may take with a server that works
+RESTS = 0.15, 0.1, 0.05  # seconds before the deadline: in one of them it has to be at rest
 LOOKS = 0.5, GRACE - 0.1  # seconds behind the deadline
 TICKS = os.sysconf('SC_CLK_TCK')
+TIME = r'\d{4}[-/]\d\d[-/]\d\d \d\d:\d\d:\d\d'
 
 
 @dataclasses.dataclass
@@ -35,6 +38,7 @@ class Run:
     errors: str = ''
     log: str = ''  # the library's
     connected: bool = False
+    rested: bool = False  # before its deadline
     hung: bool = False
     busy: float = 0  # of a core, between the two looks
 
@@ -52,18 +56,35 @@ def clean_environment(home):
             'GIT_TERMINAL_PROMPT': '0', 'NO_COLOR': '1'}
 
 
+def stat(path):
+    """What stands behind the name in such a file; nothing if its process has gone."""
+    try:
+        with open(path, encoding='ascii', errors='replace') as file:
+            return file.read().rpartition(')')[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
 def session_of(leader):
     """The processes of a session that have not ended, with the ticks that each has used."""
     found = {}
     for name in filter(str.isdigit, os.listdir('/proc')):
-        try:
-            with open(f'/proc/{name}/stat', encoding='ascii', errors='replace') as stat:
-                fields = stat.read().rpartition(')')[2].split()
-        except OSError:
-            continue
-        if int(fields[3]) == leader and fields[0] not in 'ZX':
+        fields = stat(f'/proc/{name}/stat')
+        if fields and int(fields[3]) == leader and fields[0] not in 'ZX':
             found[int(name)] = int(fields[11]) + int(fields[12])
     return found
+
+
+def is_at_rest(leader):
+    """Whether no thread of the session runs, or would if it had a processor."""
+    for pid in session_of(leader):
+        try:
+            threads = os.listdir(f'/proc/{pid}/task')
+        except FileNotFoundError:
+            continue
+        if any((stat(f'/proc/{pid}/task/{thread}/stat') or 'S')[0] == 'R' for thread in threads):
+            return False
+    return True
 
 
 def end_session(leader):
@@ -89,6 +110,9 @@ def await_end(process, until):
 
 
 def watch(run, process, deadline):
+    for before in RESTS:
+        await_end(process, deadline - before)
+        run.rested |= is_at_rest(process.pid)
     looks = []
     for after in LOOKS:
         if await_end(process, deadline + after):
@@ -176,15 +200,18 @@ class Runner:
             run.connected = server.connected.is_set()
 
         def text(name):
-            return read(home + name).replace(str(server.port), 'PORT').replace(home, 'HOME')
+            said = read(home + name).replace(str(server.port), 'PORT').replace(home, 'HOME')
+            return re.sub(TIME, 'TIME', said)
         run.output, run.errors, run.log = text('/.output'), text('/.errors'), text('/.log')
         shutil.rmtree(home)
         return run
 
     def bounded(self, row, kind, way):
-        """A run in which the program has reached its server before its deadline: on a machine
-        that has other things to do some need longer for that."""
+        """A run in which the program has reached its server and has come to rest before its
+        deadline: on a machine that has other things to do some need longer for that."""
         budget = row.budget
-        while not (run := self.run(row, kind, way, budget)).connected and budget < 9 * row.budget:
+        while True:
+            run = self.run(row, kind, way, budget)
+            if run.connected and run.rested or budget >= 9:
+                return run
             budget *= 3
-        return run
