@@ -69,6 +69,7 @@ has_a_soname() {
 # Names in the table of calls; the preprocessor knows where each macro ends.
 interposed() {
   "${cc[@]}" -E -P -I"$SOURCE/src" -x c - <<'TABLE' | sed -n 's/^NAME \([A-Za-z0-9_]*\).*/\1/p' | sort
+#include <features.h>
 #define CALL(type, name, ...) NAME name
 #define ALIAS(alias, name) NAME alias
 #define FORTIFIED(type, chk, ...) NAME chk
