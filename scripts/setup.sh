@@ -10,7 +10,8 @@ packages=(
   libseccomp-dev                              #
   curl python3 python3-pycurl ruby            # the programs that the tests and the demo run
   ruby-dev ruby-minitest                      # the gem, and its tests
-  ruby-ffi ruby-pg ruby-redis ruby-typhoeus   # what they time out
+  ruby-ffi ruby-mysql2 ruby-pg ruby-redis     # what they time out
+  ruby-typhoeus                               #
   valgrind strace                             # what the fast path costs
   clang-format clang-tidy cppcheck shellcheck # what looks at the source
 )
