@@ -84,10 +84,9 @@ class CoopdlTest < Minitest::Test
     Open3.popen2e(*command) do |input, both, child|
       input.close
       reader = Thread.new { output << both.read }
-      unless child.join(seconds)
-        Process.kill(:KILL, child.pid)
-        output << "(killed after #{seconds} s)"
-      end
+      output << "(killed after #{seconds} s)" unless child.join(seconds)
+    ensure
+      Process.kill(:KILL, child.pid) if child.alive?
       status = child.value
       reader.join
     end
