@@ -9,7 +9,8 @@ packages=(
   libcriterion-dev libcurl4-openssl-dev       # the tests
   curl python3 python3-pycurl ruby            # the programs that the tests and the demo run
   ruby-dev ruby-minitest                      # the gem, and its tests
-  ruby-ffi ruby-pg ruby-redis ruby-typhoeus   # what they time out
+  ruby-ffi ruby-mysql2 ruby-pg ruby-redis     # what they time out
+  ruby-typhoeus                               #
   python3-dev python3-mesonpy python3-pip     # the Python package, and what its tests use
   mypy python3-pytest python3-pytest-timeout  #
   python3-requests python3-psycopg2           #

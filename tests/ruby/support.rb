@@ -75,18 +75,21 @@ class CoopdlTest < Minitest::Test
   # Runs a program in a Ruby of its own, bounded: its output, its status, and how long it took.
   def ruby(program, *options, environment: {}, seconds: 20)
     begun = now
+    [*bounded_run(environment, RbConfig.ruby, *options, "-e", program, seconds: seconds), now - begun]
+  end
+
+  def bounded_run(*command, seconds:)
     output = +""
     status = nil
-    Open3.popen2e(environment, RbConfig.ruby, *options, "-e", program) do |input, both, child|
+    Open3.popen2e(*command) do |input, both, child|
       input.close
       reader = Thread.new { output << both.read }
-      unless child.join(seconds)
-        Process.kill(:KILL, child.pid)
-        output << "(killed after #{seconds} s)"
-      end
+      output << "(killed after #{seconds} s)" unless child.join(seconds)
+    ensure
+      Process.kill(:KILL, child.pid) if child.alive?
       status = child.value
       reader.join
     end
-    [output, status, now - begun]
+    [output, status]
   end
 end

@@ -265,6 +265,23 @@ class Races < CoopdlTest
     end
   end
 
+  # What was sent is not raised after what check! has raised, nor after the block.
+  in_both("check_while_it_is_masked") do
+    20.times do
+      assert_expires(0.002) do
+        Thread.handle_interrupt(Exception => :never) do
+          spin 0.005
+          begin
+            Coopdl.check!
+          ensure
+            Thread.handle_interrupt(Exception => :immediate) { spin 0.002 }
+          end
+        end
+      end
+      Thread.pass
+    end
+  end
+
   in_both("a_limit_in_the_clean_up") do
     inner = nil
     assert_expires(0.02) do

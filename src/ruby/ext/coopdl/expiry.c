@@ -196,8 +196,8 @@ static void send_exception(struct scope *scope)
         coopdl_expiry_exception(scope, NIL_P(scope->klass) ? internal_class() : scope->klass);
     if (!linked(scope, serial))
         return;
-    scope->exception = exception;
-    scope->sent++;
+    scope->exception = scope->queued = exception;
+    scope->sent = true;
     atomic_store(&scope->sent_at, coopdl_now());
     atomic_store(&scope->stage, STAGE_SENT);
     sending = scope;
@@ -341,7 +341,9 @@ void coopdl_expiry_deliver(struct scope *scope, VALUE exception)
         if (atomic_load(&inner->stage) == STAGE_ENTERED || inner == scope)
             atomic_store(&inner->stage, STAGE_AT_WORK);
     }
-    scope->delivered = scope->sent;
+    scope->raised = true;
+    if (exception == scope->queued)
+        scope->queued = Qnil;
     if (once)
         atomic_store(&scope->stage, STAGE_OVER);
     if (scope != &budget)
@@ -393,8 +395,8 @@ static VALUE delivery_exception(int argc, const VALUE *argv, VALUE self)
     struct scope *scope = own_scope(owner);
     if (owner == budget.serial && rb_thread_current() == budget.thread)
         scope = &budget;
-    bool again = scope && scope != &budget && scope->delivered > 0 &&
-                 scope->delivered < scope->sent && !scope->left;
+    bool again =
+        scope && scope != &budget && self == scope->queued && scope->raised && !scope->left;
     if (scope)
         coopdl_expiry_deliver(scope, self);
     remind_of_queue();
@@ -413,11 +415,16 @@ static VALUE take(VALUE exception)
     return rb_block_call(rb_cThread, rb_intern("handle_interrupt"), 1, &mask, nothing, Qnil);
 }
 
+void coopdl_expiry_take(const struct scope *scope)
+{
+    take(scope->queued);
+}
+
 /* Killing a thread empties its queue: what was sent to it never comes.  (To ask for the class alone
  * crashes Ruby 3.1.) */
-static bool on_its_way(const struct scope *scope)
+bool coopdl_expiry_on_its_way(const struct scope *scope)
 {
-    return scope->sent != scope->delivered &&
+    return !NIL_P(scope->queued) &&
            (sending == scope ||
             RTEST(rb_funcall(rb_thread_current(), rb_intern("pending_interrupt?"), 0)));
 }
@@ -432,15 +439,15 @@ static VALUE drop_own(VALUE scope, VALUE error)
 static VALUE take_all(VALUE argument)
 {
     struct scope *scope = (struct scope *)argument;
-    while (on_its_way(scope))
-        rb_rescue2(take, scope->exception, drop_own, argument, rb_eException, (VALUE)0);
+    while (coopdl_expiry_on_its_way(scope))
+        rb_rescue2(take, scope->queued, drop_own, argument, rb_eException, (VALUE)0);
     return Qnil;
 }
 
 /* Another's exception, throw or kill that comes meanwhile goes on when ours is out. */
 static VALUE collect(VALUE argument)
 {
-    if (on_its_way((struct scope *)argument))
+    if (coopdl_expiry_on_its_way((struct scope *)argument))
         rb_ensure(take_all, argument, collect, argument);
     return Qnil;
 }
@@ -489,7 +496,7 @@ void coopdl_expiry_init(VALUE module)
     main_thread = getpid();
     budget.klass = rb_path2class("Timeout::Error");
     budget.message = rb_obj_freeze(rb_str_new_cstr("execution expired"));
-    budget.exception = Qnil;
+    budget.exception = budget.queued = Qnil;
     budget.serial = UINT64_MAX;
     budget.thread = rb_thread_main();
     rb_gc_register_address(&budget.message);

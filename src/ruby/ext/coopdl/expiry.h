@@ -14,6 +14,12 @@ VALUE coopdl_expiry_exception(struct scope *scope, VALUE klass);
 /* Notes that the scope's exception has been raised here and now. */
 void coopdl_expiry_deliver(struct scope *scope, VALUE exception);
 
+/* Whether there is one for the scope in this thread's queue, or soon will be. */
+bool coopdl_expiry_on_its_way(const struct scope *scope);
+
+/* Raises what is in this thread's queue, even if the program has masked it. */
+void coopdl_expiry_take(const struct scope *scope);
+
 /* Takes what was sent for a scope that has been left out of this thread's queue. */
 void coopdl_expiry_collect(struct scope *scope);
 

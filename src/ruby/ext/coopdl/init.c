@@ -89,6 +89,8 @@ static struct scope *expired(void)
 static VALUE check(VALUE self)
 {
     struct scope *scope = expired();
+    if (scope && coopdl_expiry_on_its_way(scope))
+        coopdl_expiry_take(scope);
     if (scope) {
         VALUE klass =
             NIL_P(scope->klass) ? rb_const_get(self, rb_intern("ExitException")) : scope->klass;

@@ -71,10 +71,10 @@ static void enter(struct scope *scope)
 {
     scope->thread = rb_thread_current();
     scope->fiber = rb_fiber_current();
-    scope->exception = Qnil;
+    scope->exception = scope->queued = Qnil;
     scope->left = scope->given_up = false;
     scope->serial = ++serials;
-    scope->sent = scope->delivered = 0;
+    scope->sent = scope->raised = false;
     atomic_init(&scope->stage, STAGE_ENTERED);
     atomic_init(&scope->asked, 0);
     atomic_init(&scope->sent_at, 0);
@@ -173,6 +173,7 @@ static void mark(void *unused)
         rb_gc_mark(scope->message);
         rb_gc_mark(scope->tag);
         rb_gc_mark(scope->exception);
+        rb_gc_mark(scope->queued);
     }
 }
 

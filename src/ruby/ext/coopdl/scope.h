@@ -29,10 +29,11 @@ struct scope {
     bool left;     /* but still linked */
     bool given_up; /* and not linked */
     VALUE thread, fiber, klass, message;
-    VALUE tag;                /* to throw to its end */
-    VALUE exception;          /* the last one that was made for this scope */
-    uint64_t serial;          /* never used again, unlike the address */
-    unsigned sent, delivered; /* how many exceptions; with the GVL */
+    VALUE tag;         /* to throw to its end */
+    VALUE exception;   /* the last one that was sent or raised for this scope */
+    VALUE queued;      /* the one that was sent and has not been raised yet, or nil */
+    uint64_t serial;   /* never used again, unlike the address */
+    bool sent, raised; /* ever */
     _Atomic int stage;
     _Atomic unsigned asked; /* by the hook, how often, while nothing has been sent */
     _Atomic int64_t sent_at;
