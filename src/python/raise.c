@@ -169,37 +169,53 @@ static bool stands(struct thread *thread, PyThreadState *there)
     return same;
 }
 
+/* The processor time that a thread has used. */
+static int64_t work_of(const struct thread *thread)
+{
+    clockid_t clock;
+    struct timespec time = {0};
+    if (pthread_getcpuclockid((pthread_t)thread->ident, &clock) == 0)
+        clock_gettime(clock, &time);
+    return time.tv_sec * COOPDL_SECOND + time.tv_nsec;
+}
+
+/* It is where nothing is to be raised: how much it has worked since it was found there first. */
+static int64_t worked(struct thread *thread)
+{
+    int64_t work = work_of(thread);
+    if (!thread->bad_since) {
+        thread->bad_since = coopdl_now();
+        thread->bad_work = work;
+    }
+    return work - thread->bad_work;
+}
+
 /* Whether nothing is to be raised where the calling thread is.  In an `__enter__` or the like that
  * is so for a while: code that computes there is ended at last.  What waits there is ended sooner;
  * nobody can tell whether what has called us is that wait or comes behind it, but who is found
  * twice at the same place waits. */
 static bool is_bad_place(struct thread *thread, PyThreadState *here)
 {
-    int64_t now = coopdl_now();
     bool waits = stands(thread, here);
     if (!coopdl_py_between(here)) {
         thread->bad_since = 0;
         return coopdl_py_misplaced(here, true);
     }
-    if (!thread->bad_since)
-        thread->bad_since = now;
-    return now - thread->bad_since < (waits ? WAITS : COMPUTES);
+    if (worked(thread) >= COMPUTES)
+        return false;
+    return !waits || coopdl_now() - thread->bad_since < WAITS;
 }
 
 /* The same for another thread.  One that waits goes on as soon as it has its lock, and only then
  * would see an asynchronous exception. */
 static bool is_bad_place_there(struct thread *thread, PyThreadState *there)
 {
-    int64_t now = coopdl_now();
-    bool waits = stands(thread, there);
     bool between = coopdl_py_between(there);
     if (!between && !coopdl_py_misplaced(there, false)) {
         thread->bad_since = 0;
         return false;
     }
-    if (!thread->bad_since || (between && waits))
-        thread->bad_since = now;
-    return now - thread->bad_since < COMPUTES || (!between && coopdl_py_misplaced(there, true));
+    return worked(thread) < COMPUTES || (!between && coopdl_py_misplaced(there, true));
 }
 
 PyObject *coopdl_py_on_signal(PyObject *module, PyObject *Py_UNUSED(arguments))

@@ -52,6 +52,7 @@ struct thread {
     int executed;          /* the instruction that was executed last there */
     bool watched;          /* its next error is replaced by what is due */
     int64_t bad_since;     /* since when it was found where nothing is to be raised; 0: it is not */
+    int64_t bad_work;      /* the processor time that it had used then */
     void *stood_in;        /* the frame, not held, and its instruction when it was looked at */
     int stood_at;
     bool insist;           /* what is due is a DeadlineInsists */
