@@ -82,9 +82,44 @@ static PyThreadState *state_there(const struct thread *thread)
     return there;
 }
 
-void coopdl_py_raised(struct thread *thread, struct entry *owner, PyObject *error)
+#ifdef Py_GIL_DISABLED
+/* Nobody can tell here whether the thread has taken it: it is set again, which does no harm. */
+static bool under_way(const struct thread *Py_UNUSED(thread))
+{
+    return false;
+}
+#else
+static PyObject **slot_of(const struct thread *thread)
+{
+    PyThreadState *there = state_there(thread);
+    return there ? &there->async_exc : NULL;
+}
+
+static bool under_way(const struct thread *thread)
+{
+    PyObject **slot = slot_of(thread);
+    return thread->pending && slot && *slot;
+}
+#endif
+
+static void take_back(struct module_state *state, struct thread *thread)
 {
     thread->pending = NULL;
+#ifdef Py_GIL_DISABLED
+    (void)state;
+#else
+    PyObject **slot = slot_of(thread); /* it may hold somebody else's by now */
+    if (!state || (slot && *slot != state->exceeded && *slot != state->insists))
+        return;
+#endif
+    PyThreadState_SetAsyncExc(thread->ident, NULL);
+}
+
+void coopdl_py_raised(struct thread *thread, struct entry *owner, PyObject *error)
+{
+    /* Memory may have been collected as it was made, and the raiser have come in between. */
+    if (thread->pending)
+        take_back(atomic_load(&main_state), thread);
     thread->bad_since = 0;
     thread->error = error;
     thread->raised_at = coopdl_now();
@@ -123,26 +158,6 @@ void coopdl_py_raise(struct module_state *state, struct entry *owner, PyObject *
 {
     raise_as(state->exceeded, owner, cause);
 }
-
-#ifdef Py_GIL_DISABLED
-/* Nobody can tell here whether the thread has taken it: it is set again, which does no harm. */
-static bool under_way(const struct thread *Py_UNUSED(thread))
-{
-    return false;
-}
-#else
-static PyObject **slot_of(const struct thread *thread)
-{
-    PyThreadState *there = state_there(thread);
-    return there ? &there->async_exc : NULL;
-}
-
-static bool under_way(const struct thread *thread)
-{
-    PyObject **slot = slot_of(thread);
-    return thread->pending && slot && *slot;
-}
-#endif
 
 /* What is due in the calling thread: the entry, or null. */
 static struct entry *due_here(struct module_state *state)
@@ -309,19 +324,6 @@ static void raise_in(struct module_state *state, struct thread *thread, struct e
     atomic_store(&owner->raised, true);
     thread->pending = owner;
     PyThreadState_SetAsyncExc(thread->ident, thread->insist ? state->insists : state->exceeded);
-}
-
-static void take_back(struct module_state *state, struct thread *thread)
-{
-    thread->pending = NULL;
-#ifdef Py_GIL_DISABLED
-    (void)state;
-#else
-    PyObject **slot = slot_of(thread); /* it may hold somebody else's by now */
-    if (slot && *slot != state->exceeded && *slot != state->insists)
-        return;
-#endif
-    PyThreadState_SetAsyncExc(thread->ident, NULL);
 }
 
 int coopdl_py_error_seen(struct thread *thread, PyObject *error, PyObject *traceback)
