@@ -7,6 +7,7 @@
  */
 #include "raise.h"
 
+#include "budget.h"
 #include "clock.h"
 #include "place.h"
 
@@ -71,7 +72,8 @@ static PyObject *install_budget(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED
         Py_RETURN_NONE;
     if (coopdl_py_prepare(thread) < 0)
         return NULL;
-    atomic_store(&coopdl_py_budget.deadline, budget);
+    coopdl_py_hold_budget(budget);
+    coopdl_py_release_budget();
     Py_RETURN_NONE;
 }
 

@@ -78,8 +78,7 @@ bool coopdl_py_await_place(PyObject *module, struct thread *thread, PyThreadStat
     coopdl_py_forget_place(thread, there);
     if (!take_tool(module))
         return false;
-    thread->awaited = coopdl_py_code_of(there, &thread->executed);
-    if (thread->awaited && watch(thread->awaited, event("INSTRUCTION")))
+    if (coopdl_py_find_frame(thread, there) && watch(thread->awaited, event("INSTRUCTION")))
         return true;
     Py_CLEAR(thread->awaited);
     return false;
@@ -113,8 +112,7 @@ PyObject *coopdl_py_on_instruction(PyObject *Py_UNUSED(module), PyObject *const 
 {
     struct thread *thread = coopdl_py_self();
     if (count == 2 && thread && thread->awaited == arguments[0] &&
-        coopdl_py_step(thread, (PyCodeObject *)arguments[0], (int)PyLong_AsLong(arguments[1]) / 2) <
-            0)
+        coopdl_py_step(thread, PyEval_GetFrame(), (int)PyLong_AsLong(arguments[1]) / 2) < 0)
         return NULL;
     Py_RETURN_NONE;
 }

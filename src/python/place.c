@@ -126,7 +126,8 @@ static bool has_place(PyFrameObject *Py_UNUSED(frame))
 
 #endif
 
-PyFrameObject *coopdl_py_frame_of(PyThreadState *there)
+/* The frame in which a place is looked for, a new reference, or null. */
+static PyFrameObject *frame_of(PyThreadState *there)
 {
     PyFrameObject *frame = receiver(there);
     if (frame)
@@ -138,15 +139,17 @@ PyFrameObject *coopdl_py_frame_of(PyThreadState *there)
     return frame;
 }
 
-PyObject *coopdl_py_code_of(PyThreadState *there, int *executed)
+bool coopdl_py_find_frame(struct thread *thread, PyThreadState *there)
 {
-    PyFrameObject *frame = coopdl_py_frame_of(there);
+    PyFrameObject *frame = frame_of(there);
+    Py_CLEAR(thread->awaited);
+    thread->awaited_in = frame;
     if (!frame)
-        return NULL;
-    PyObject *code = (PyObject *)PyFrame_GetCode(frame);
-    *executed = coopdl_py_code_at(frame);
+        return false;
+    thread->awaited = (PyObject *)PyFrame_GetCode(frame);
+    thread->executed = coopdl_py_code_at(frame);
     Py_DECREF(frame);
-    return code;
+    return true;
 }
 
 #if PY_VERSION_HEX >= 0x030B0000
@@ -223,12 +226,14 @@ static bool will_do(const struct code *code, int before, int now)
             coopdl_py_code_handler(code, before) == coopdl_py_code_handler(code, now));
 }
 
-int coopdl_py_step(struct thread *thread, PyCodeObject *object, int now)
+int coopdl_py_step(struct thread *thread, PyFrameObject *frame, int now)
 {
     struct code code;
     int before = thread->executed;
+    if (!thread->awaited || frame != thread->awaited_in)
+        return 0;
     thread->executed = now;
-    if (!coopdl_py_code_read(&code, object))
+    if (!coopdl_py_code_read(&code, (PyCodeObject *)thread->awaited))
         return 0;
     bool will = will_do(&code, before, now);
     coopdl_py_code_done(&code);

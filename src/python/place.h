@@ -45,14 +45,12 @@ PyObject *coopdl_py_on_instruction(PyObject *module, PyObject *const *arguments,
 PyObject *coopdl_py_on_raise(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
 #endif
 
-/* For trace.c and monitor.c: the thread is about to execute an instruction of that code; -1 with an
- * exception set if it is to go no further. */
-int coopdl_py_step(struct thread *thread, PyCodeObject *code, int now);
+/* For trace.c and monitor.c: sets the frame in which a place is looked for; false if there is none.
+ */
+bool coopdl_py_find_frame(struct thread *thread, PyThreadState *there);
 
-/* The frame in which a place is looked for, a new reference, or null. */
-PyFrameObject *coopdl_py_frame_of(PyThreadState *there);
-
-/* Its code, a new reference, and its instruction there; or null. */
-PyObject *coopdl_py_code_of(PyThreadState *there, int *executed);
+/* The thread is about to execute an instruction of a frame; -1 with an exception set if it is to
+ * go no further. */
+int coopdl_py_step(struct thread *thread, PyFrameObject *frame, int now);
 
 #endif

@@ -25,6 +25,8 @@
  */
 #include "raise.h"
 
+#include "budget.h"
+#include "code.h"
 #include "place.h"
 #include "work.h"
 
@@ -36,7 +38,8 @@
 /* How often the raiser may fail to answer for the main thread: it is visited after 1, 2, 4 ms. */
 enum { PATIENCE = 3 };
 
-#define HAND_OVER (2 * COOPDL_MILLISECOND)
+#define WAITS (2 * COOPDL_MILLISECOND)
+#define COMPUTES (10 * COOPDL_MILLISECOND)
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t asking = PTHREAD_COND_INITIALIZER;
@@ -79,10 +82,45 @@ static PyThreadState *state_there(const struct thread *thread)
     return there;
 }
 
-void coopdl_py_raised(struct thread *thread, struct entry *owner, PyObject *error)
+#ifdef Py_GIL_DISABLED
+/* Nobody can tell here whether the thread has taken it: it is set again, which does no harm. */
+static bool under_way(const struct thread *Py_UNUSED(thread))
+{
+    return false;
+}
+#else
+static PyObject **slot_of(const struct thread *thread)
+{
+    PyThreadState *there = state_there(thread);
+    return there ? &there->async_exc : NULL;
+}
+
+static bool under_way(const struct thread *thread)
+{
+    PyObject **slot = slot_of(thread);
+    return thread->pending && slot && *slot;
+}
+#endif
+
+static void take_back(struct module_state *state, struct thread *thread)
 {
     thread->pending = NULL;
-    thread->between_since = 0;
+#ifdef Py_GIL_DISABLED
+    (void)state;
+#else
+    PyObject **slot = slot_of(thread); /* it may hold somebody else's by now */
+    if (!state || (slot && *slot != state->exceeded && *slot != state->insists))
+        return;
+#endif
+    PyThreadState_SetAsyncExc(thread->ident, NULL);
+}
+
+void coopdl_py_raised(struct thread *thread, struct entry *owner, PyObject *error)
+{
+    /* Memory may have been collected as it was made, and the raiser have come in between. */
+    if (thread->pending)
+        take_back(atomic_load(&main_state), thread);
+    thread->bad_since = 0;
     thread->error = error;
     thread->raised_at = coopdl_now();
     coopdl_py_ignore_errors(thread, PyThreadState_Get());
@@ -121,26 +159,6 @@ void coopdl_py_raise(struct module_state *state, struct entry *owner, PyObject *
     raise_as(state->exceeded, owner, cause);
 }
 
-#ifdef Py_GIL_DISABLED
-/* Nobody can tell here whether the thread has taken it: it is set again, which does no harm. */
-static bool under_way(const struct thread *Py_UNUSED(thread))
-{
-    return false;
-}
-#else
-static PyObject **slot_of(const struct thread *thread)
-{
-    PyThreadState *there = state_there(thread);
-    return there ? &there->async_exc : NULL;
-}
-
-static bool under_way(const struct thread *thread)
-{
-    PyObject **slot = slot_of(thread);
-    return thread->pending && slot && *slot;
-}
-#endif
-
 /* What is due in the calling thread: the entry, or null. */
 static struct entry *due_here(struct module_state *state)
 {
@@ -154,19 +172,65 @@ static void raise_due(struct module_state *state, struct entry *owner)
     raise_as(atomic_load(&owner->raised) ? state->insists : state->exceeded, owner, NULL);
 }
 
-/* Whether nothing is to be raised where the calling thread is.  In an `__enter__` or `__exit__`
- * that is so for a moment only: it may wait for something there, and nobody can tell whether what
- * called us is that wait. */
+/* Whether a thread is where it was when it was looked at the last time: it waits in a call. */
+static bool stands(struct thread *thread, PyThreadState *there)
+{
+    PyFrameObject *frame = PyThreadState_GetFrame(there);
+    int at = frame ? coopdl_py_code_at(frame) : -1;
+    bool same = thread->stood_in == frame && thread->stood_at == at;
+    thread->stood_in = frame;
+    thread->stood_at = at;
+    Py_XDECREF(frame);
+    return same;
+}
+
+/* The processor time that a thread has used. */
+static int64_t work_of(const struct thread *thread)
+{
+    clockid_t clock;
+    struct timespec time = {0};
+    if (pthread_getcpuclockid((pthread_t)thread->ident, &clock) == 0)
+        clock_gettime(clock, &time);
+    return time.tv_sec * COOPDL_SECOND + time.tv_nsec;
+}
+
+/* It is where nothing is to be raised: how much it has worked since it was found there first. */
+static int64_t worked(struct thread *thread)
+{
+    int64_t work = work_of(thread);
+    if (!thread->bad_since) {
+        thread->bad_since = coopdl_now();
+        thread->bad_work = work;
+    }
+    return work - thread->bad_work;
+}
+
+/* Whether nothing is to be raised where the calling thread is.  In an `__enter__` or the like that
+ * is so for a while: code that computes there is ended at last.  What waits there is ended sooner;
+ * nobody can tell whether what has called us is that wait or comes behind it, but who is found
+ * twice at the same place waits. */
 static bool is_bad_place(struct thread *thread, PyThreadState *here)
 {
+    bool waits = stands(thread, here);
     if (!coopdl_py_between(here)) {
-        thread->between_since = 0;
+        thread->bad_since = 0;
         return coopdl_py_misplaced(here, true);
     }
-    int64_t now = coopdl_now();
-    if (!thread->between_since)
-        thread->between_since = now;
-    return now - thread->between_since < HAND_OVER;
+    if (worked(thread) >= COMPUTES)
+        return false;
+    return !waits || coopdl_now() - thread->bad_since < WAITS;
+}
+
+/* The same for another thread.  One that waits goes on as soon as it has its lock, and only then
+ * would see an asynchronous exception. */
+static bool is_bad_place_there(struct thread *thread, PyThreadState *there)
+{
+    bool between = coopdl_py_between(there);
+    if (!between && !coopdl_py_misplaced(there, false)) {
+        thread->bad_since = 0;
+        return false;
+    }
+    return worked(thread) < COMPUTES || (!between && coopdl_py_misplaced(there, true));
 }
 
 PyObject *coopdl_py_on_signal(PyObject *module, PyObject *Py_UNUSED(arguments))
@@ -230,6 +294,10 @@ static enum coopdl_verdict on_expired(pid_t tid, coopdl_scope *Py_UNUSED(scope))
 {
     struct thread *thread = coopdl_py_find(tid);
     struct entry *owner = thread ? coopdl_py_owner(thread, coopdl_now()) : NULL;
+    if (thread && thread->kind == KIND_MAIN && !owner && coopdl_py_budget_is_held()) {
+        ask(thread);
+        return COOPDL_PEACE;
+    }
     if (!owner || thread->kind == KIND_FOREIGN)
         return COOPDL_CUT;
     enum coopdl_verdict verdict = verdict_on(thread, owner);
@@ -247,33 +315,6 @@ static void on_kicked(void)
 
 static const struct coopdl_hooks hooks = {.expired = on_expired, .kicked = on_kicked};
 
-/* Whether that thread has not moved since it was looked at the last time: it waits in a call. */
-static bool stands(struct thread *thread, PyThreadState *there)
-{
-    PyFrameObject *frame = PyThreadState_GetFrame(there);
-    int at = frame ? PyFrame_GetLineNumber(frame) : 0;
-    bool same = thread->stood_in == frame && thread->stood_at == at;
-    thread->stood_in = frame;
-    thread->stood_at = at;
-    Py_XDECREF(frame);
-    return same;
-}
-
-/* The same for another thread.  One that waits in an `__enter__`, for a lock perhaps, goes on as
- * soon as it has it. */
-static bool is_bad_place_there(struct thread *thread, PyThreadState *there)
-{
-    int64_t now = coopdl_now();
-    bool waits = stands(thread, there);
-    if (!coopdl_py_between(there)) {
-        thread->between_since = 0;
-        return coopdl_py_misplaced(there, false);
-    }
-    if (!thread->between_since || waits)
-        thread->between_since = now;
-    return now - thread->between_since < HAND_OVER;
-}
-
 static void raise_in(struct module_state *state, struct thread *thread, struct entry *owner,
                      PyThreadState *there)
 {
@@ -283,19 +324,6 @@ static void raise_in(struct module_state *state, struct thread *thread, struct e
     atomic_store(&owner->raised, true);
     thread->pending = owner;
     PyThreadState_SetAsyncExc(thread->ident, thread->insist ? state->insists : state->exceeded);
-}
-
-static void take_back(struct module_state *state, struct thread *thread)
-{
-    thread->pending = NULL;
-#ifdef Py_GIL_DISABLED
-    (void)state;
-#else
-    PyObject **slot = slot_of(thread); /* it may hold somebody else's by now */
-    if (slot && *slot != state->exceeded && *slot != state->insists)
-        return;
-#endif
-    PyThreadState_SetAsyncExc(thread->ident, NULL);
 }
 
 int coopdl_py_error_seen(struct thread *thread, PyObject *error, PyObject *traceback)
@@ -336,6 +364,7 @@ static bool by_exception(struct thread *thread, const struct entry *owner)
  */
 static enum coopdl_verdict look_at(struct module_state *state, struct thread *thread)
 {
+    coopdl_py_release_budget();
     struct entry *owner = coopdl_py_owner(thread, coopdl_now());
     PyThreadState *there = state_there(thread);
     coopdl_py_forget_place(thread, there);
@@ -470,7 +499,7 @@ void coopdl_py_cancel(struct thread *thread)
     coopdl_py_forget_place(thread, PyThreadState_Get());
     coopdl_py_ignore_errors(thread, PyThreadState_Get());
     thread->pending = NULL;
-    thread->between_since = 0;
+    thread->bad_since = 0;
     atomic_store(&thread->wanted, false);
     atomic_store(&thread->told, COOPDL_PEACE);
     coopdl_py_unlock();

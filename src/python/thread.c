@@ -7,6 +7,8 @@
  */
 #include "thread.h"
 
+#include "budget.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
@@ -16,8 +18,6 @@ static struct thread *_Atomic threads;
 static _Thread_local struct thread *self;
 static pthread_key_t ending;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-struct entry coopdl_py_budget = {.deadline = COOPDL_NEVER};
 
 static pid_t current_tid(void)
 {

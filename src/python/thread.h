@@ -48,10 +48,12 @@ struct thread {
     _Atomic int unheard;   /* how often it was asked for that since */
     struct entry *pending; /* an asynchronous exception is on its way for this one */
     PyObject *awaited;     /* the code in which a place to raise is looked for (place.c) */
-    int executed;          /* its instruction that was executed last */
+    void *awaited_in;      /* its frame, not held */
+    int executed;          /* the instruction that was executed last there */
     bool watched;          /* its next error is replaced by what is due */
-    int64_t between_since; /* since when it is in an `__enter__` or the like; 0: it is not */
-    void *stood_in;        /* the frame, and its line, that it was in when it was looked at */
+    int64_t bad_since;     /* since when it was found where nothing is to be raised; 0: it is not */
+    int64_t bad_work;      /* the processor time that it had used then */
+    void *stood_in;        /* the frame, not held, and its instruction when it was looked at */
     int stood_at;
     bool insist;           /* what is due is a DeadlineInsists */
     PyObject *error;       /* our exception that was raised in it last, while it lives; not counted */
@@ -59,9 +61,6 @@ struct thread {
     unsigned int insisted; /* how often it was told again */
     struct thread *_Atomic next;
 };
-
-/* The process's budget, where it is to be raised in the main thread. */
-extern struct entry coopdl_py_budget;
 
 /* The calling thread's record; null, with an exception set, when memory is out. */
 struct thread *coopdl_py_thread(void);

@@ -15,23 +15,15 @@
 
 #include <frameobject.h>
 
-static int on_instruction(struct thread *thread, PyFrameObject *frame)
-{
-    PyCodeObject *code = PyFrame_GetCode(frame);
-    int result = 0;
-    if (thread->awaited == (PyObject *)code)
-        result = coopdl_py_step(thread, code, coopdl_py_code_at(frame));
-    Py_DECREF(code);
-    return result;
-}
-
 static int on_trace(PyObject *Py_UNUSED(self), PyFrameObject *frame, int what, PyObject *argument)
 {
     struct thread *thread = coopdl_py_self();
     if (thread && what == PyTrace_EXCEPTION)
         return coopdl_py_error_seen(thread, PyTuple_GET_ITEM(argument, 1),
                                     PyTuple_GET_ITEM(argument, 2));
-    return thread && what == PyTrace_OPCODE ? on_instruction(thread, frame) : 0;
+    return thread && what == PyTrace_OPCODE
+               ? coopdl_py_step(thread, frame, coopdl_py_code_at(frame))
+               : 0;
 }
 
 /* The function goes or stays, by what is still wished. */
@@ -69,11 +61,9 @@ void coopdl_py_ignore_errors(struct thread *thread, PyThreadState *there)
 
 bool coopdl_py_await_place(PyObject *Py_UNUSED(module), struct thread *thread, PyThreadState *there)
 {
-    PyFrameObject *frame = coopdl_py_frame_of(there);
-    int result = frame ? PyObject_SetAttrString((PyObject *)frame, "f_trace_opcodes", Py_True) : -1;
-    Py_XDECREF(frame);
-    Py_XSETREF(thread->awaited, result == 0 ? coopdl_py_code_of(there, &thread->executed) : NULL);
-    if (thread->awaited && follow(thread, there))
+    if (coopdl_py_find_frame(thread, there) &&
+        PyObject_SetAttrString(thread->awaited_in, "f_trace_opcodes", Py_True) == 0 &&
+        follow(thread, there))
         return true;
     PyErr_Clear();
     Py_CLEAR(thread->awaited);

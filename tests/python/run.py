@@ -67,8 +67,8 @@ class Report(unittest.TestResult):
         super().__init__()
         self.how = {'ok': True}
 
-    def fail(self, error):
-        self.how = {'ok': False, 'why': ''.join(traceback.format_exception(*error))}
+    def fail(self, error, part=''):
+        self.how = {'ok': False, 'why': part + ''.join(traceback.format_exception(*error))}
 
     def addError(self, test, err):
         self.fail(err)
@@ -78,7 +78,7 @@ class Report(unittest.TestResult):
 
     def addSubTest(self, test, subtest, err):
         if err is not None:
-            self.fail(err)
+            self.fail(err, f'{subtest}\n')
 
     def addSkip(self, test, reason):
         self.how = {'ok': True, 'skip': reason}

@@ -3,6 +3,7 @@
 exceptions: event loops, test runners, tracebacks, other handlers, Ctrl-C."""
 import asyncio
 import faulthandler
+import importlib
 import importlib.util
 import os
 import re
@@ -262,6 +263,67 @@ class Threads(Scoped):
         text = ''.join(traceback.format_exception(*hooked[0][:3]))
         self.assertIn('time.sleep(30)', text)
         self.assertEqual(unraisable, [])
+
+
+IN_A_SUBINTERPRETER = """
+import socket, time
+import coopdl
+ours, theirs = socket.socketpair()
+begun = time.monotonic()
+try:
+    with coopdl.timeout(0.05) as scope:
+        try:
+            ours.recv(1)  # cut, and nothing is raised in between
+        except TimeoutError as error:
+            assert type(error) is TimeoutError
+            cut = True
+except coopdl.DeadlineExceeded as error:
+    assert error.scope is scope and cut
+else:
+    raise AssertionError('it was not ended')
+assert time.monotonic() - begun >= 0.05
+with coopdl.timeout(60), coopdl.shield(), coopdl.timeout(50):
+    assert 40 < coopdl.remaining() <= 50
+coopdl.timeout(0.01).__enter__()
+left = coopdl.timeout(0.01)
+left.__enter__()
+"""
+
+
+class Subinterpreters(Scoped):
+    def setUp(self):
+        for name in '_interpreters', '_xxsubinterpreters':
+            if importlib.util.find_spec(name):
+                self.module = importlib.import_module(name)
+                return
+        self.skipTest('no module for subinterpreters')
+
+    def in_one(self):
+        interpreter = self.module.create()
+        run = getattr(self.module, 'exec', self.module.run_string)
+        self.assertIsNone(run(interpreter, IN_A_SUBINTERPRETER))
+        self.module.destroy(interpreter)  # with a scope that is entered
+        self.assertIsNone(coopdl.deadline())
+        self.ends(lambda: time.sleep(30))
+
+    def test_in_the_main_thread(self):
+        self.in_one()
+
+    def test_in_a_worker(self):
+        in_worker(self.in_one)
+
+    def test_inside_a_scope_of_the_main_interpreter(self):
+        def outer():
+            interpreter = self.module.create()
+            run = getattr(self.module, 'exec', self.module.run_string)
+            try:
+                run(interpreter, 'import time, coopdl\nwith coopdl.timeout(60): time.sleep(30)')
+            finally:
+                self.module.destroy(interpreter)
+            while True:
+                pass
+        self.ends(outer)
+        in_worker(lambda: self.ends(outer))
 
 
 class Interrupt(unittest.TestCase):

@@ -372,12 +372,13 @@ class Hook(Scratch):
                              r'coopdl\.DeadlineExceeded: [^\n]*\n\Z')
 
     def test_a_budget_that_ends_before_the_program_begins(self):
-        """Perhaps in the middle of the interpreter's start: that is fatal to it."""
+        """Also in the middle of the interpreter's start, where an exception would be fatal."""
         for milliseconds in 0.001, 2, 4, 6, 8, 10, 12, 14:
             done = run(os.environ['COOPDL'], f'{milliseconds}ms', self.python, '-c',
                        'while True: pass')
             self.ended(done, 124, '')
-            self.assertIn('Deadline', done.stderr)
+            self.assertRegex(done.stderr, r'\ATraceback [^\n]*\n  File "<string>", line 1, in <module>\n'
+                             r'coopdl\.DeadlineExceeded: [^\n]*\n\Z')
 
 
 class Types(Scratch):
