@@ -5,7 +5,8 @@
  * Before expiry that timeout is capped (cut.h), in the unit that the call has,
  * rounded up.  select and pselect are not capped: a cap that runs out would
  * have cleared the caller's sets, which a failed select leaves alone; the kick
- * ends them.  After expiry all of them look once without waiting.
+ * ends them.  After expiry all of them look once without waiting; but for epoll,
+ * those with a timeout say in the end that it has run out (cut.c).
  */
 #include "core/sys.h"
 #include "preload/caller.h"

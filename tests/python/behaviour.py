@@ -31,7 +31,7 @@ import coopdl
 STRICT = bool(os.environ.get('STRICT'))
 RUNS = int(os.environ['RUNS'])
 DEADLINE = 0.03
-MEDIAN, WORST = (0.010, 0.050) if STRICT else (0.5, 2.0)
+MEDIAN, WORST = (0.010, 0.050) if STRICT else (1, 4)
 GIL = 0.005  # what a worker thread may need to get it
 FREED = 0.1  # how long after the deadline a lock is freed in a worker thread
 QUIET = 0.01  # how long nothing may be raised afterwards
