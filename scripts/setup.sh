@@ -22,6 +22,7 @@ packages=(
   php-mysql php-pgsql openjdk-17-jdk-headless #
   libwww-perl liblwp-protocol-https-perl      #
   python3-urllib3 python3-httpx               #
+  python3-uvloop                              #
   valgrind strace                             # what the fast path costs
   libpython3.11-testsuite                     # other people's tests
   libjemalloc2 libtcmalloc-minimal4           # what else is preloaded, or built with, or watches

@@ -72,6 +72,14 @@ ASYNCIO = python(
     '    reader, writer = await asyncio.open_connection("127.0.0.1", int(sys.argv[1]))',
     '    print(await reader.read())',
     'asyncio.run(main())')
+UVLOOP = python(
+    'import uvloop',
+    'uvloop.install()',
+    ASYNCIO[2])
+GEVENT = python(
+    'from gevent import monkey, socket',
+    'monkey.patch_all()',
+    'print(socket.create_connection(("127.0.0.1", int(sys.argv[1]))).makefile().read())')
 PSYCOPG2 = python(
     'import psycopg2',
     'psycopg2.connect(f"host=127.0.0.1 port={sys.argv[1]} user=x sslmode=disable")')
@@ -190,7 +198,6 @@ JAVA_OPTIONS = {'files': (('Fetch.java', JAVA),), 'budget': 5}
 LOOP = 'its event loop aborts on any error but `EINTR`, which it takes and goes on'
 HELPER = ('git itself ends at once; its helper, which does the transfer, does not look at what '
           '`select` returns')
-READY = 'it takes an error of `select` for readiness'
 CLOCK = 'it does not look at what `poll` returns, but at its own clock'
 FUTURE = ('its main thread waits in a futex for a selector thread, which dies of an error without '
           'telling it; so the loop gets `EINTR` alone')
@@ -235,7 +242,7 @@ ROWS = [
 
     http('Perl LWP', 'select failed: Connection timed out', 'perl', '-MLWP::UserAgent', '-e', LWP,
          needs=('perl', '-MLWP', '-e1')),
-    https('Perl LWP', '', 'perl', '-MLWP::UserAgent', '-e', LWP, sigterm=READY,
+    https('Perl LWP', "500 Can't connect", 'perl', '-MLWP::UserAgent', '-e', LWP,
           needs=('perl', '-MLWP::Protocol::https', '-e1')),
     Row('Perl IO::Socket', 'raw', ('perl', '-MIO::Socket::INET', '-e', IO_SOCKET, 'PORT'),
         'readline: Connection timed out', works=True),
@@ -253,6 +260,10 @@ ROWS = [
     http('Python httpx', r'httpx\.ReadTimeout', *HTTPX, needs=imports('httpx')),
     https('Python httpx', r'httpx\.\w+', *HTTPX, needs=imports('httpx')),
     Row('Python asyncio', 'raw', ASYNCIO + ('PORT',), TIMED_OUT, works=True),
+    Row('Python uvloop', 'raw', UVLOOP + ('PORT',), works=True, sigterm=LOOP,
+        needs=imports('uvloop')),
+    Row('Python gevent', 'raw', GEVENT + ('PORT',), works=True, sigterm=LOOP,
+        needs=imports('gevent')),
     Row('Python psycopg2', 'postgres', PSYCOPG2 + ('PORT',),
         r'psycopg2\.OperationalError|select\(\) failed: Connection timed out',
         needs=imports('psycopg2')),
