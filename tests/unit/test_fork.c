@@ -167,6 +167,19 @@ static void *enter_and_linger(void *unused)
     return linger(unused);
 }
 
+Test(fork, child_whose_first_thread_never_had_a_scope)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        pthread_t thread;
+        CHILD_ASSERT(pthread_create(&thread, NULL, enter_and_linger, NULL) == 0);
+        CHILD_ASSERT(pthread_join(thread, NULL) == 0);
+        usleep(50000);
+        pthread_exit(NULL);
+    }
+    cr_expect(status_of(child) == 0);
+}
+
 static void *fork_and_return(void *status)
 {
     pid_t child = fork();
