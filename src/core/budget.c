@@ -78,17 +78,9 @@ void coopdl_budget_join(struct coopdl_thread *thread)
         coopdl_fire_self(thread);
 }
 
-static bool has_record(int32_t tid)
-{
-    for (struct coopdl_thread *t = coopdl_next_thread(NULL); t; t = coopdl_next_thread(t))
-        if (atomic_load(&t->tid) == tid)
-            return true;
-    return false;
-}
-
 static void kick_stranger(int32_t tid)
 {
-    if (tid && tid != coopdl_scheduler_tid() && !has_record(tid) && !excluded(tid))
+    if (tid && tid != coopdl_scheduler_tid() && !coopdl_has_record(tid) && !excluded(tid))
         coopdl_sys(SYS_tgkill, coopdl_pid, tid, atomic_load(&coopdl_kick_signal));
 }
 

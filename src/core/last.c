@@ -8,10 +8,10 @@
  * would count ours: such a process would stay for ever.  So the scheduler ends
  * too once it is the last, and libc goes on as it would have.
  *
- * Where this can happen the first thread has ended before; that is looked for
- * when a thread ends that has a record.  (A first thread that never had one, and
- * ends after all that had, is not noticed.)  From then on the scheduler looks at
- * intervals, as threads without a record tell nobody.
+ * That needs the first thread to have ended, or to be about to: and a thread that
+ * has a record gives it back then.  So nobody looks as long as the first thread
+ * has one.  Where it has none, and a thread that had one ends, the scheduler
+ * begins to look at intervals.
  *
  * In /proc/self/stat a first thread that has ended while others live is a
  * zombie, and counted.
@@ -20,6 +20,7 @@
 
 #include "core/fork.h"
 #include "core/sys.h"
+#include "core/thread.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -54,13 +55,15 @@ static struct census take_census(void)
     return census;
 }
 
-bool coopdl_last_begins(void)
+bool coopdl_last_is_near(void)
 {
-    return coopdl_sys(SYS_gettid) == coopdl_pid || take_census().first == 'Z';
+    return !coopdl_has_record(coopdl_pid);
 }
 
-bool coopdl_last_is_self(void)
+enum coopdl_last coopdl_last_look(void)
 {
     struct census census = take_census();
-    return census.first == 'Z' && census.threads == 2;
+    if (census.first == 'Z')
+        return census.threads == 2 ? LAST_SELF : LAST_SOON;
+    return census.first && coopdl_last_is_near() ? LAST_MAYBE : LAST_NOT;
 }

@@ -5,11 +5,16 @@
 
 #include <stdbool.h>
 
-/* The calling thread ends.  Whether the others may end without it: the first thread has ended, or
- * is this one. */
-bool coopdl_last_begins(void);
+/* Whether the threads that live, but for the scheduler, may all end and none of them say so. */
+bool coopdl_last_is_near(void);
 
-/* Whether no thread is left but the calling one. */
-bool coopdl_last_is_self(void);
+enum coopdl_last {
+    LAST_NOT,   /* the process's first thread lives, and will say when it ends */
+    LAST_MAYBE, /* it lives, and would not */
+    LAST_SOON,  /* it has ended, others live */
+    LAST_SELF   /* no thread is left but the calling one */
+};
+
+enum coopdl_last coopdl_last_look(void);
 
 #endif

@@ -48,10 +48,10 @@ static _Atomic uint32_t alarm_count;
 static _Atomic uint32_t rounds;
 static _Atomic int32_t scheduler_tid;
 
-/* The threads of the process end one by one: this one is not to be the last (last.c).  Between two
- * looks it sleeps for 1 ms, doubling, to 100 ms. */
-static atomic_bool ending;
-enum { FIRST_PAUSE = 1000000, LONGEST_PAUSE = 100000000 };
+/* This thread is not to be the last (last.c): while that is near, it sleeps for no longer than 1
+ * ms, doubling, to 100 ms once the first thread has ended, and to 1 s before. */
+static atomic_bool last_is_near;
+enum { FIRST_PAUSE = 1000000, PAUSE_SOON = 100000000, PAUSE_MAYBE = 1000000000 };
 
 static void sleep_until(int64_t when, uint32_t seen)
 {
@@ -77,6 +77,22 @@ static uint64_t programs_signals(void)
     return mask;
 }
 
+/* The next look, at most `next`; 0 if this thread is the last. */
+static int64_t next_look(int64_t next, int64_t *pause)
+{
+    enum coopdl_last last = coopdl_last_look();
+    if (last == LAST_SELF)
+        return 0;
+    if (last == LAST_NOT) {
+        *pause = FIRST_PAUSE;
+        atomic_store(&last_is_near, false);
+        return next;
+    }
+    int64_t look = coopdl_clock() + *pause;
+    *pause = min(2 * *pause, last == LAST_SOON ? PAUSE_SOON : PAUSE_MAYBE);
+    return min(look, next);
+}
+
 static void *schedule(void *unused)
 {
     uint64_t mask = programs_signals();
@@ -85,17 +101,12 @@ static void *schedule(void *unused)
     atomic_store(&scheduler_tid, (int32_t)coopdl_sys(SYS_gettid));
     coopdl_sys(SYS_prctl, PR_SET_NAME, "coopdl");
     coopdl_sys(SYS_prctl, PR_SET_TIMERSLACK, 1);
-    int64_t pause = FIRST_PAUSE;
-    for (;;) {
+    for (int64_t pause = FIRST_PAUSE;;) {
         uint32_t seen = atomic_load(&alarm_count);
         atomic_store(&coopdl_scheduler_wake, TIME_NEVER);
         int64_t next = coopdl_tick(true);
-        if (unlikely(atomic_load(&ending))) {
-            if (coopdl_last_is_self())
-                return NULL;
-            next = min(next, coopdl_clock() + pause);
-            pause = min(2 * pause, LONGEST_PAUSE);
-        }
+        if (unlikely(atomic_load(&last_is_near)) && (next = next_look(next, &pause)) == 0)
+            return NULL;
         atomic_store(&coopdl_scheduler_wake, next);
         atomic_fetch_add(&rounds, 1);
         sleep_until(next, seen);
@@ -154,9 +165,10 @@ void coopdl_scheduler_rest(void)
 
 void coopdl_scheduler_loses(void)
 {
-    if (!atomic_load(&coopdl_scheduler_running) || atomic_load(&ending) || !coopdl_last_begins())
+    if (!atomic_load(&coopdl_scheduler_running) || atomic_load(&last_is_near) ||
+        !coopdl_last_is_near())
         return;
-    atomic_store(&ending, true);
+    atomic_store(&last_is_near, true);
     coopdl_scheduler_rouse();
 }
 
@@ -171,5 +183,5 @@ void coopdl_scheduler_forked(void)
     atomic_store(&coopdl_scheduler_running, false);
     atomic_store(&coopdl_scheduler_wake, TIME_NEVER);
     atomic_store(&scheduler_tid, 0);
-    atomic_store(&ending, false);
+    atomic_store(&last_is_near, false);
 }

@@ -130,6 +130,14 @@ struct coopdl_thread *coopdl_next_thread(struct coopdl_thread *record)
     return NULL;
 }
 
+bool coopdl_has_record(int32_t tid)
+{
+    for (struct coopdl_thread *t = coopdl_next_thread(NULL); t; t = coopdl_next_thread(t))
+        if (atomic_load(&t->tid) == tid)
+            return true;
+    return false;
+}
+
 void coopdl_forget(struct coopdl_thread *record)
 {
     atomic_store(&record->word, WORD_NEVER);

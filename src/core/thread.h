@@ -172,6 +172,9 @@ static inline struct coopdl_thread *coopdl_active(void)
 /* Every record in use, one after the other: `record` null gives the first. */
 struct coopdl_thread *coopdl_next_thread(struct coopdl_thread *record);
 
+/* Whether a thread has one. */
+bool coopdl_has_record(int32_t tid);
+
 /* The record of a thread that is gone without having given it back. */
 void coopdl_forget(struct coopdl_thread *record);
 
