@@ -286,7 +286,7 @@ static enum coopdl_verdict verdict_on(struct thread *thread, const struct entry 
     PyErr_SetInterruptEx(atomic_load(&expiry_signal));
     atomic_store(&due, true);
     return verdict == COOPDL_CUT || atomic_load(&thread->unheard) > PATIENCE ? COOPDL_CUT
-                                                                           : COOPDL_KICK;
+                                                                             : COOPDL_KICK;
 }
 
 /* The hook, on the library's thread. */
