@@ -33,7 +33,7 @@ from matrix_rows import ROWS  # noqa: E402
 DOCUMENT = os.path.join(HERE, 'matrix.md')
 USAGE = 'usage: matrix.py [--show | --write] [ROW...]'
 RUNS = 3
-MORE_RUNS = 4  # while none was in time: this machine may have had other things to do
+MORE_RUNS = 12  # while none was in time: this machine may have had other things to do
 AT_ONCE = 8  # programs, which sleep most of the time
 AT_ONCE_MEASURED = 3
 BUSY = 0.12  # of a core: what a program may use while it waits for the end of the grace
