@@ -47,7 +47,7 @@ class Processes < CoopdlTest
 
   # Threads that are timed out all the time, and swallow it, at the moment of exit.
   def test_exit_in_the_middle_of_it_all
-    20.times do
+    10.times do
       took = assert_prints "", <<~'PROGRAM'
         8.times do
           Thread.new do

@@ -135,7 +135,8 @@ static void kicked(void)
     if (!ruby_native_thread_p())
         return;
 #ifdef HAVE_RB_POSTPONED_JOB_PREREGISTER
-    rb_postponed_job_trigger(job);
+    if (job != POSTPONED_JOB_HANDLE_INVALID) /* others have taken all there are */
+        rb_postponed_job_trigger(job);
 #else
     rb_postponed_job_register_one(0, hand_over, NULL);
 #endif

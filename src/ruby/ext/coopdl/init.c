@@ -111,6 +111,7 @@ __attribute__((visibility("default"))) void Init_coopdl(void)
     rb_define_singleton_method(module, "preloaded?", preloaded, 0);
     rb_define_singleton_method(module, "shield", shield, 0);
     rb_define_singleton_method(module, "check!", check, 0);
+    /* That of the library. */
     rb_define_const(module, "VERSION", rb_obj_freeze(rb_str_new_cstr(coopdl_version())));
     coopdl_scope_init();
     coopdl_timeout_init(module);

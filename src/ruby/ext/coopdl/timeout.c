@@ -170,13 +170,14 @@ static VALUE with_limit(struct call *call)
 
 /*
  * Runs the block, and ends it when it takes longer than that.
- * @param sec [Numeric, nil] seconds; 0 and nil: no limit
- * @param klass [Class, nil] raised inside and outside the block, in place of an
- *   internal exception inside and Timeout::Error outside
- * @param message [String, nil] its message, else "execution expired"
- * @yieldparam sec what was given
- * @return what the block returns
- * @raise [ArgumentError] for a negative limit
+ * @overload timeout(sec, klass = nil, message = nil)
+ *   @param sec [Numeric, nil] seconds; 0 and nil: no limit
+ *   @param klass [Class, nil] raised inside and outside the block, in place of an
+ *     internal exception inside and Timeout::Error outside
+ *   @param message [String, nil] its message, else "execution expired"
+ *   @yieldparam sec what was given
+ *   @return what the block returns
+ *   @raise [ArgumentError] for a negative limit
  */
 static VALUE timeout(int argc, const VALUE *argv, VALUE self)
 {

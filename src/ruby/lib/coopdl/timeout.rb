@@ -6,7 +6,9 @@
 
 require "coopdl"
 
+# Ruby's own, on Coopdl.
 module Timeout
+  # What is raised inside the block, as the current gem `timeout` names it.
   ExitException = Coopdl::ExitException unless const_defined?(:ExitException, false)
 
   singleton_class.send(:remove_method, :timeout)
