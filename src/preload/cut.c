@@ -56,10 +56,10 @@ static int64_t pause_before(uint32_t cut, int64_t sleep)
     return pause < sleep ? pause : sleep;
 }
 
-int64_t coopdl_next_pause(struct coopdl_thread *thread)
+int64_t coopdl_next_pause(struct coopdl_thread *thread, int64_t sleep)
 {
     const struct coopdl_entry *owner = coopdl_owner(thread, coopdl_clock());
-    return owner ? pause_before(owner->cuts, COOPDL_NEVER) : 0;
+    return owner ? pause_before(owner->cuts, sleep) : 0;
 }
 
 /* A kick may shorten it: then the next one is as long again. */

@@ -24,8 +24,8 @@ enum coopdl_answer { ANSWER_ESCALATES, ANSWER_TIMED, ANSWER_GENTLE, ANSWER_EINTR
 int coopdl_tell(struct coopdl_thread *thread, const char *call, enum coopdl_answer answer,
                 int64_t sleep, bool trapped);
 
-/* For how many ns the next call to be cut is to pause first. */
-int64_t coopdl_next_pause(struct coopdl_thread *thread);
+/* For how many ns the next call to be cut is to pause first; `sleep` as above. */
+int64_t coopdl_next_pause(struct coopdl_thread *thread, int64_t sleep);
 
 /* The wrapped calls are cancellation points, also where the real one is not reached.  What libc
  * does inside itself may be none, and may rely on that: nothing is one under the trap. */

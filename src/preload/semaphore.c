@@ -14,11 +14,23 @@
 #include "preload/cut.h"
 #include "preload/preload.h"
 
-/* Waits for it for the time of a pause: whether it was had.  The trap need not ask for another kick
- * because of this wait: it ends by itself. */
-static bool had_in_pause(sem_t *semaphore)
+/* How long a wait until then would last, in ns. */
+static int64_t left_until(clockid_t clock, const struct timespec *until)
 {
-    int64_t pause = coopdl_next_pause(coopdl_self);
+    struct timespec now = {0};
+    int64_t end = coopdl_ns(until);
+    if (clock_gettime(clock, &now) != 0)
+        return 0;
+    end -= end == COOPDL_NEVER ? 1 : coopdl_ns(&now); /* anything but `never` */
+    return end > 0 ? end : 0;
+}
+
+/* Waits for it for the time of a pause: whether it was had.  One with a time-out is a sleep to who
+ * counts the time (cut.c).  The trap need not ask for another kick because of this wait: it ends by
+ * itself. */
+static bool had_in_pause(sem_t *semaphore, int64_t left)
+{
+    int64_t pause = coopdl_next_pause(coopdl_self, left);
     struct timespec until;
     if (pause == 0 || clock_gettime(CLOCK_REALTIME, &until) != 0)
         return false;
@@ -29,9 +41,10 @@ static bool had_in_pause(sem_t *semaphore)
 
 /* The semaphore was not had in time: by the errno that this call has for it.  `saved` is the errno
  * from before, which stays if it is had after all. */
-static int cut(sem_t *semaphore, const char *call, int error, int saved)
+static int cut(sem_t *semaphore, const char *call, int64_t left, int saved)
 {
-    if (had_in_pause(semaphore)) {
+    int error = left == COOPDL_NEVER ? 0 : ETIMEDOUT;
+    if (had_in_pause(semaphore, left)) {
         errno = saved;
         return 0;
     }
@@ -56,9 +69,9 @@ int coopdl_timed_sem_wait(sem_t *semaphore)
 {
     int saved = errno;
     if (unlikely(coopdl_cutting(coopdl_self)))
-        return take_now(semaphore) == 0 ? 0 : cut(semaphore, "sem_wait", 0, saved);
+        return take_now(semaphore) == 0 ? 0 : cut(semaphore, "sem_wait", COOPDL_NEVER, saved);
     int result = coopdl_real.sem_wait(semaphore);
-    return was_kicked(result) ? cut(semaphore, "sem_wait", 0, saved) : result;
+    return was_kicked(result) ? cut(semaphore, "sem_wait", COOPDL_NEVER, saved) : result;
 }
 
 /* libc reads the time itself, but only if it has to wait. */
@@ -71,9 +84,13 @@ int coopdl_timed_sem_timedwait(sem_t *semaphore, const struct timespec *until)
 {
     int saved = errno;
     if (unlikely(coopdl_cutting(coopdl_self)) && is_time(until))
-        return take_now(semaphore) == 0 ? 0 : cut(semaphore, "sem_timedwait", ETIMEDOUT, saved);
+        return take_now(semaphore) == 0
+                   ? 0
+                   : cut(semaphore, "sem_timedwait", left_until(CLOCK_REALTIME, until), saved);
     int result = coopdl_real.sem_timedwait(semaphore, until);
-    return was_kicked(result) ? cut(semaphore, "sem_timedwait", ETIMEDOUT, saved) : result;
+    return was_kicked(result)
+               ? cut(semaphore, "sem_timedwait", left_until(CLOCK_REALTIME, until), saved)
+               : result;
 }
 
 int coopdl_timed_sem_clockwait(sem_t *semaphore, clockid_t clock, const struct timespec *until)
@@ -81,7 +98,10 @@ int coopdl_timed_sem_clockwait(sem_t *semaphore, clockid_t clock, const struct t
     int saved = errno;
     if (unlikely(coopdl_cutting(coopdl_self)) && is_time(until) &&
         (clock == CLOCK_MONOTONIC || clock == CLOCK_REALTIME))
-        return take_now(semaphore) == 0 ? 0 : cut(semaphore, "sem_clockwait", ETIMEDOUT, saved);
+        return take_now(semaphore) == 0
+                   ? 0
+                   : cut(semaphore, "sem_clockwait", left_until(clock, until), saved);
     int result = coopdl_real.sem_clockwait(semaphore, clock, until);
-    return was_kicked(result) ? cut(semaphore, "sem_clockwait", ETIMEDOUT, saved) : result;
+    return was_kicked(result) ? cut(semaphore, "sem_clockwait", left_until(clock, until), saved)
+                              : result;
 }

@@ -229,6 +229,23 @@ Test(retry, a_lock_is_had_as_soon_as_it_is_free)
     cr_expect(kicks < 30 * ROUNDS, "a pause asks for none: %d", kicks);
 }
 
+Test(retry, timed_locks_are_counted_as_sleeps_are)
+{
+    coopdl_scope scope;
+    struct timespec until = {.tv_sec = time(NULL) + 1000};
+    sem_t semaphore;
+    sem_init(&semaphore, 0, 0);
+    enter_expired(&scope);
+    int64_t begun = coopdl_now();
+    int missed = 0;
+    for (int i = 0; i < 300; i++)
+        missed += sem_timedwait(&semaphore, &until) == -1 && errno == ETIMEDOUT;
+    int64_t took = coopdl_now() - begun;
+    coopdl_leave(&scope);
+    cr_expect(missed == 300, "%d", missed);
+    cr_expect(took < 4 * LATEST, "%lld us", (long long)took / 1000);
+}
+
 Test(retry, a_timed_lock_is_had_or_is_not)
 {
     coopdl_scope scope;
