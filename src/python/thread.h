@@ -31,7 +31,8 @@ struct entry {
     _Atomic int64_t deadline;
     struct entry *_Atomic outer;
     struct entry *spare; /* the next one that is not in use */
-    PyObject *owner;     /* the context object, not counted; null once that is gone */
+    PyInterpreterState *interpreter;
+    PyObject *owner; /* the context object, not counted; null once that is gone */
     bool shield;
     _Atomic bool raised; /* an exception for it has been raised, or was about to be */
 };
@@ -39,7 +40,7 @@ struct entry {
 struct thread {
     _Atomic pid_t tid; /* 0: free */
     unsigned long ident;
-    PyInterpreterState *interpreter;
+    PyInterpreterState *interpreter; /* that of its innermost entry */
     enum kind kind;
     struct entry *_Atomic top;
     struct entry *spare;
