@@ -56,6 +56,7 @@ struct thread {
     int64_t bad_work;      /* the processor time that it had used then */
     void *stood_in;        /* the frame, not held, and its instruction when it was looked at */
     int stood_at;
+    int stood;
     bool insist;     /* what is due is a DeadlineInsists */
     PyObject *error; /* our exception that was raised in it last, while it lives; not counted */
     int64_t raised_at;
