@@ -172,7 +172,8 @@ static void raise_due(struct module_state *state, struct entry *owner)
     raise_as(atomic_load(&owner->raised) ? state->insists : state->exceeded, owner, NULL);
 }
 
-/* Whether a thread is where it was when it was looked at the last time: it waits in a call. */
+/* Whether a thread is where it was when it was looked at the last three times: it waits in a call.
+ * One that does not run, or is at the same place of a loop again, is found there twice. */
 static bool stands(struct thread *thread, PyThreadState *there)
 {
     PyFrameObject *frame = PyThreadState_GetFrame(there);
@@ -180,8 +181,9 @@ static bool stands(struct thread *thread, PyThreadState *there)
     bool same = thread->stood_in == frame && thread->stood_at == at;
     thread->stood_in = frame;
     thread->stood_at = at;
+    thread->stood = same ? thread->stood + 1 : 0;
     Py_XDECREF(frame);
-    return same;
+    return thread->stood >= 3;
 }
 
 /* The processor time that a thread has used. */
@@ -208,7 +210,7 @@ static int64_t worked(struct thread *thread)
 /* Whether nothing is to be raised where the calling thread is.  In an `__enter__` or the like that
  * is so for a while: code that computes there is ended at last.  What waits there is ended sooner;
  * nobody can tell whether what has called us is that wait or comes behind it, but who is found
- * twice at the same place waits. */
+ * at the same place again and again waits. */
 static bool is_bad_place(struct thread *thread, PyThreadState *here)
 {
     bool waits = stands(thread, here);

@@ -87,6 +87,15 @@ static struct thread *claim(void)
     return thread;
 }
 
+/* A thread that goes from one interpreter to another is told as is right there. */
+static void adopt(struct thread *thread, PyInterpreterState *interpreter)
+{
+    thread->interpreter = interpreter;
+    thread->kind = interpreter != PyInterpreterState_Main() ? KIND_FOREIGN
+                   : current_tid() == getpid()              ? KIND_MAIN
+                                                            : KIND_WORKER;
+}
+
 struct thread *coopdl_py_thread(void)
 {
     PyInterpreterState *interpreter = PyInterpreterState_Get();
@@ -98,10 +107,7 @@ struct thread *coopdl_py_thread(void)
         return NULL;
     }
     thread->ident = PyThread_get_thread_ident();
-    thread->interpreter = interpreter;
-    thread->kind = interpreter != PyInterpreterState_Main() ? KIND_FOREIGN
-                   : current_tid() == getpid()              ? KIND_MAIN
-                                                            : KIND_WORKER;
+    adopt(thread, interpreter);
     atomic_store(&thread->told, COOPDL_PEACE); /* nobody has looked at it yet */
     self = thread;
     return thread;
@@ -151,6 +157,7 @@ void coopdl_py_push(struct thread *thread, struct entry *entry)
 {
     struct entry *outer = atomic_load_explicit(&thread->top, memory_order_relaxed);
     atomic_store_explicit(&entry->outer, outer, memory_order_relaxed);
+    entry->interpreter = thread->interpreter;
     atomic_store_explicit(&thread->top, entry, memory_order_release);
 }
 
@@ -163,4 +170,8 @@ void coopdl_py_drop(struct thread *thread, struct entry *entry)
         atomic_store_explicit(link, atomic_load(&entry->outer), memory_order_release);
     entry->spare = thread->spare;
     thread->spare = entry;
+    struct entry *top = atomic_load(&thread->top);
+    PyInterpreterState *interpreter = top ? top->interpreter : PyInterpreterState_Main();
+    if (unlikely(thread->interpreter != interpreter))
+        adopt(thread, interpreter);
 }

@@ -31,7 +31,8 @@ struct entry {
     _Atomic int64_t deadline;
     struct entry *_Atomic outer;
     struct entry *spare; /* the next one that is not in use */
-    PyObject *owner;     /* the context object, not counted; null once that is gone */
+    PyInterpreterState *interpreter;
+    PyObject *owner; /* the context object, not counted; null once that is gone */
     bool shield;
     _Atomic bool raised; /* an exception for it has been raised, or was about to be */
 };
@@ -39,7 +40,7 @@ struct entry {
 struct thread {
     _Atomic pid_t tid; /* 0: free */
     unsigned long ident;
-    PyInterpreterState *interpreter;
+    PyInterpreterState *interpreter; /* that of its innermost entry */
     enum kind kind;
     struct entry *_Atomic top;
     struct entry *spare;
@@ -55,6 +56,7 @@ struct thread {
     int64_t bad_work;      /* the processor time that it had used then */
     void *stood_in;        /* the frame, not held, and its instruction when it was looked at */
     int stood_at;
+    int stood;
     bool insist;     /* what is due is a DeadlineInsists */
     PyObject *error; /* our exception that was raised in it last, while it lives; not counted */
     int64_t raised_at;

@@ -317,6 +317,8 @@ class Subinterpreters(Scoped):
             interpreter = self.module.create()
             run = getattr(self.module, 'exec', self.module.run_string)
             try:
+                with coopdl.shield():
+                    run(interpreter, 'import coopdl\nwith coopdl.timeout(60): pass')
                 run(interpreter, 'import time, coopdl\nwith coopdl.timeout(60): time.sleep(30)')
             finally:
                 self.module.destroy(interpreter)
