@@ -85,7 +85,7 @@ char *const *coopdl_bequeath(const struct coopdl_inheritance *inheritance, char 
     if (!room) {
         long memory = coopdl_sys(SYS_mmap, 0, (count + 2) * sizeof(char *), PROT_READ | PROT_WRITE,
                                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (memory < 0 && memory > -4096) /* an error: on 32 bits addresses may be negative too */
+        if (memory <= 0 && memory > -4096) /* on 32 bits an address may be negative too */
             return envp;
         room = (char **)memory;
     }

@@ -31,6 +31,7 @@ static inline bool is_here(const char *tested)
         return true;
 #define GNU(...)
 #define ALIAS(alias, name) EXPORTED(#alias)
+#define WIDE(wide, name) EXPORTED(#wide)
 #define CALL(type, name, ...) EXPORTED(#name)
 #define CHILD(type, name, ...) EXPORTED(#name)
 #define MASK(type, name, ...) EXPORTED(#name)
