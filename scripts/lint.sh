@@ -67,6 +67,7 @@ defects() {
     --enable=warning,performance,portability --inline-suppr --std=c11 \
     --suppress=allocaCalled \
     "-D__$(uname -m)__" -D__GCC_HAVE_SYNC_COMPARE_AND_SWAP_8 \
+    '-DPy_RETURN_NONE=return Py_None' \
     '-DPy_RETURN_NONE=return(Py_None)' '-DTestSuite(...)=' '-DTest(suite,name,...)=void suite##_##name(void)'
 }
 

@@ -511,7 +511,8 @@ void coopdl_py_cancel(struct thread *thread)
 PyObject *coopdl_py_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     atomic_store(&hooked, false);
-    Py_BEGIN_ALLOW_THREADS pthread_mutex_lock(&mutex);
+    Py_BEGIN_ALLOW_THREADS
+    pthread_mutex_lock(&mutex);
     bool join = running;
     stopping = true;
     running = false;
@@ -520,7 +521,8 @@ PyObject *coopdl_py_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused
     coopdl_set_hooks(NULL);
     if (join)
         pthread_join(raiser, NULL);
-    Py_END_ALLOW_THREADS atomic_store(&main_state, NULL);
+    Py_END_ALLOW_THREADS
+    atomic_store(&main_state, NULL);
     atomic_store(&main_module, NULL);
     Py_RETURN_NONE;
 }

@@ -30,7 +30,8 @@ static char own_name[] = "env", *const arguments[] = {own_name, NULL};
  * or word size.  Something else is preloaded there, by a name without a path. */
 static bool reached(void)
 {
-    return strchr(getenv("COOPDL_LIBRARY"), '/') != NULL;
+    const char *library = getenv("COOPDL_LIBRARY");
+    return library && strchr(library, '/');
 }
 
 #define SKIP_IF_NOT_REACHED()                                                                      \
