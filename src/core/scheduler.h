@@ -11,7 +11,8 @@
 
 extern atomic_bool coopdl_scheduler_running;
 
-/* Until when the scheduler sleeps; TIME_NEVER while it is awake: then it wants to be told. */
+/* Until when the scheduler sleeps; TIME_NEVER while it is awake: then it wants to be told.  Below
+ * all times while it has yet to begin. */
 extern _Atomic int64_t coopdl_scheduler_wake;
 
 int coopdl_scheduler_launch(void);

@@ -65,7 +65,7 @@ gave the same output and the same status as without the library.
 
 def what_it_says(row, run):
     """That by which it says what happened."""
-    said = re.search(row.error, run.errors) or re.search(row.error, run.output)
+    said = re.search(row.error, run.said) or re.search(row.error, run.output)
     return said.group().strip() if said else ''
 
 

@@ -46,6 +46,11 @@ class Run:
     def signalled(self):
         return 'SIGTERM' in self.log or 'sending signal TERM' in self.errors
 
+    @property
+    def said(self):
+        """Without what the command adds, which may come in the middle of a line."""
+        return re.sub(r'coopdl: .*\n', '', self.errors)
+
     def everything(self):
         return (f'ended {self.late:.3f} s behind its deadline with {self.status}'
                 f'\n{self.errors}\n{self.output}\n{self.log}')
