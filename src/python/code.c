@@ -27,7 +27,7 @@ int coopdl_py_code_next(const struct code *code, int at)
 {
     do
         at++;
-    while (at < code->count && code->units[2 * at] == 0); /* CACHE */
+    while (at < code->count && code->units[(Py_ssize_t)2 * at] == 0); /* CACHE */
     return at;
 }
 
@@ -162,13 +162,13 @@ void coopdl_py_code_done(struct code *code)
 
 int coopdl_py_code_opcode(const struct code *code, int at)
 {
-    return at < 0 || at >= code->count ? -1 : code->units[2 * at];
+    return at < 0 || at >= code->count ? -1 : code->units[(Py_ssize_t)2 * at];
 }
 
 int coopdl_py_code_target(const struct code *code, int at)
 {
     int argument = code->units[2 * at + 1];
-    for (int i = 1; i <= 3 && at >= i && code->units[2 * (at - i)] == EXTENDED_ARG; i++)
+    for (int i = 1; i <= 3 && at >= i && code->units[(Py_ssize_t)2 * (at - i)] == EXTENDED_ARG; i++)
         argument |= code->units[2 * (at - i) + 1] << (8 * i);
 #if PY_VERSION_HEX >= 0x030B0000
     return coopdl_py_code_next(code, at) - argument;

@@ -58,8 +58,8 @@ static void wait_for_data(void)
 #endif
     CUT(select(ends[0] + 1, &set, NULL, NULL, &timeout), ETIMEDOUT);
     /* The fifth cut, if none was left out: with a timeout it is told that this has run out. */
-    long got = pselect(ends[0] + 1, &set, NULL, NULL, &wanted, NULL);
-    report(got == 0 ? -1 : got, got == 0 ? ETIMEDOUT : errno, ETIMEDOUT, "pselect");
+    long answer = pselect(ends[0] + 1, &set, NULL, NULL, &wanted, NULL);
+    report(answer == 0 ? -1 : answer, answer == 0 ? ETIMEDOUT : errno, ETIMEDOUT, "pselect");
     CUT(epoll_pwait(epoll, &event, 1, WANTED * 1000, NULL), EINTR); /* a budget alone */
 #ifdef EMULATED
     printf("ok %d - epoll_pwait2 # SKIP qemu-user does not have it\n", ++number);
