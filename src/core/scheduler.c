@@ -128,11 +128,7 @@ static int launch(void)
         return error;
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attributes, STACK_SIZE + (size_t)sysconf(_SC_THREAD_STACK_MIN));
-    /* It begins with a round: until then nobody need tell it of anything. */
-    atomic_store(&coopdl_scheduler_wake, INT64_MIN);
     error = pthread_create(&thread, &attributes, schedule, NULL);
-    if (error)
-        atomic_store(&coopdl_scheduler_wake, TIME_NEVER);
     pthread_attr_destroy(&attributes);
     return error;
 }

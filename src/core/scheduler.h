@@ -11,8 +11,7 @@
 
 extern atomic_bool coopdl_scheduler_running;
 
-/* Until when the scheduler sleeps; TIME_NEVER while it is awake: then it wants to be told.  Below
- * all times while it has yet to begin. */
+/* Until when the scheduler sleeps; TIME_NEVER while it is awake: then it wants to be told. */
 extern _Atomic int64_t coopdl_scheduler_wake;
 
 int coopdl_scheduler_launch(void);
