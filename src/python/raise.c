@@ -172,15 +172,20 @@ static void raise_due(struct module_state *state, struct entry *owner)
     raise_as(atomic_load(&owner->raised) ? state->insists : state->exceeded, owner, NULL);
 }
 
-/* Whether a thread is where it was when it was looked at the last three times: it waits in a call.
- * One that does not run, or is at the same place of a loop again, is found there twice. */
-static bool stands(struct thread *thread, PyThreadState *there)
+/* Whether the calling thread is where it was when it was asked the last three times: in a call that
+ * waits.  The interpreter looks for signals behind that call too, where it may have taken what it
+ * waited for; but then its stack is shorter.  Frames are used again: what was found before the
+ * thread came to where nothing is to be raised counts for nothing. */
+static bool stands(struct thread *thread, PyThreadState *here)
 {
-    PyFrameObject *frame = PyThreadState_GetFrame(there);
+    PyFrameObject *frame = PyThreadState_GetFrame(here);
+    const void *stack = __builtin_frame_address(0);
     int at = frame ? coopdl_py_code_at(frame) : -1;
-    bool same = thread->stood_in == frame && thread->stood_at == at;
+    bool same = thread->bad_since && thread->stood_in == frame && thread->stood_at == at &&
+                thread->stood_on == stack;
     thread->stood_in = frame;
     thread->stood_at = at;
+    thread->stood_on = stack;
     thread->stood = same ? thread->stood + 1 : 0;
     Py_XDECREF(frame);
     return thread->stood >= 3;
@@ -208,9 +213,8 @@ static int64_t worked(struct thread *thread)
 }
 
 /* Whether nothing is to be raised where the calling thread is.  In an `__enter__` or the like that
- * is so for a while: code that computes there is ended at last.  What waits there is ended sooner;
- * nobody can tell whether what has called us is that wait or comes behind it, but who is found
- * at the same place again and again waits. */
+ * is so for a while: code that computes there is ended at last.  What waits there is ended sooner,
+ * in its wait. */
 static bool is_bad_place(struct thread *thread, PyThreadState *here)
 {
     bool waits = stands(thread, here);
@@ -244,6 +248,7 @@ PyObject *coopdl_py_on_signal(PyObject *module, PyObject *Py_UNUSED(arguments))
     if (!owner || under_way(thread) ||
         (is_bad_place(thread, here) && coopdl_py_await_place(module, thread, here)))
         Py_RETURN_NONE;
+    coopdl_py_forget_place(thread, here);
     raise_due(state, owner);
     return NULL;
 }
@@ -338,7 +343,8 @@ int coopdl_py_error_seen(struct thread *thread, PyObject *error, PyObject *trace
         PyErr_GivenExceptionMatches(error, state->exceeded))
         return 0;
     struct entry *owner = due_here(state);
-    if (!owner)
+    if (!owner || (coopdl_py_between(PyThreadState_Get()) &&
+                   !PyErr_GivenExceptionMatches(error, PyExc_TimeoutError)))
         return 0;
     take_back(state, thread);
     coopdl_py_forget_place(thread, PyThreadState_Get());
@@ -369,20 +375,24 @@ static enum coopdl_verdict look_at(struct module_state *state, struct thread *th
     coopdl_py_release_budget();
     struct entry *owner = coopdl_py_owner(thread, coopdl_now());
     PyThreadState *there = state_there(thread);
-    coopdl_py_forget_place(thread, there);
-    if (!owner || !there || coopdl_py_at_work(state, thread, there, owner))
+    if (!owner || !there || coopdl_py_at_work(state, thread, there, owner)) {
+        coopdl_py_forget_place(thread, there);
         return COOPDL_PEACE;
+    }
     bool on_the_way = under_way(thread);
     if (!on_the_way)
         thread->insist = atomic_load(&owner->raised);
     coopdl_py_watch_errors(atomic_load(&main_module), thread, there);
     if (thread->kind == KIND_MAIN && !by_exception(thread, owner)) {
+        /* The place that it is on its way to stays: nothing else would be seen before that. */
         if (thread->pending)
             take_back(state, thread);
         PyErr_SetInterruptEx(atomic_load(&expiry_signal));
-    } else if (!on_the_way) {
-        raise_in(state, thread, owner, there);
+        return COOPDL_CUT;
     }
+    coopdl_py_forget_place(thread, there);
+    if (!on_the_way)
+        raise_in(state, thread, owner, there);
     return COOPDL_CUT;
 }
 

@@ -54,10 +54,11 @@ struct thread {
     bool watched;          /* its next error is replaced by what is due */
     int64_t bad_since;     /* since when it was found where nothing is to be raised; 0: it is not */
     int64_t bad_work;      /* the processor time that it had used then */
-    void *stood_in;        /* the frame, not held, and its instruction when it was looked at */
-    int stood_at;
-    int stood;
-    bool insist;     /* what is due is a DeadlineInsists */
+    void *stood_in;        /* the frame, not held, when it looked for signals last, */
+    int stood_at;          /* the instruction, */
+    const void *stood_on;  /* the stack, */
+    int stood;             /* and how often all of that was the same */
+    bool insist;           /* what is due is a DeadlineInsists */
     PyObject *error; /* our exception that was raised in it last, while it lives; not counted */
     int64_t raised_at;
     unsigned int insisted; /* how often it was told again */
