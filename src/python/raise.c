@@ -172,21 +172,22 @@ static void raise_due(struct module_state *state, struct entry *owner)
     raise_as(atomic_load(&owner->raised) ? state->insists : state->exceeded, owner, NULL);
 }
 
-/* Whether the calling thread is where it was when it was asked the last three times: in a call that
- * waits.  The interpreter looks for signals behind that call too, where it may have taken what it
- * waited for; but then its stack is shorter.  Frames are used again: what was found before the
- * thread came to where nothing is to be raised counts for nothing. */
-static bool stands(struct thread *thread, PyThreadState *here)
+/* Whether a thread is where it was when it was looked at the last three times: it waits.  What was
+ * found before it came to where nothing is to be raised counts for nothing.
+ * A thread that looks itself may do so behind the call that waits, and have what it waited for: but
+ * then its stack is shorter. */
+static bool stands(struct thread *thread, PyThreadState *there, const void *stack)
 {
-    PyFrameObject *frame = PyThreadState_GetFrame(here);
-    const void *stack = __builtin_frame_address(0);
+    PyFrameObject *frame = PyThreadState_GetFrame(there);
+    PyCodeObject *code = frame ? PyFrame_GetCode(frame) : NULL;
     int at = frame ? coopdl_py_code_at(frame) : -1;
-    bool same = thread->bad_since && thread->stood_in == frame && thread->stood_at == at &&
+    bool same = thread->bad_since && thread->stood_in == code && thread->stood_at == at &&
                 thread->stood_on == stack;
-    thread->stood_in = frame;
+    thread->stood_in = code;
     thread->stood_at = at;
     thread->stood_on = stack;
     thread->stood = same ? thread->stood + 1 : 0;
+    Py_XDECREF(code);
     Py_XDECREF(frame);
     return thread->stood >= 3;
 }
@@ -217,7 +218,8 @@ static int64_t worked(struct thread *thread)
  * in its wait. */
 static bool is_bad_place(struct thread *thread, PyThreadState *here)
 {
-    bool waits = stands(thread, here);
+    bool waits = stands(thread, here, __builtin_frame_address(0));
+    thread->waits = false; /* it need not go round */
     if (!coopdl_py_between(here)) {
         thread->bad_since = 0;
         return coopdl_py_misplaced(here, true);
@@ -228,10 +230,11 @@ static bool is_bad_place(struct thread *thread, PyThreadState *here)
 }
 
 /* The same for another thread.  One that waits goes on as soon as it has its lock, and only then
- * would see an asynchronous exception. */
+ * would see an asynchronous exception; so its place is where it waits once more. */
 static bool is_bad_place_there(struct thread *thread, PyThreadState *there)
 {
     bool between = coopdl_py_between(there);
+    thread->waits = between && stands(thread, there, NULL);
     if (!between && !coopdl_py_misplaced(there, false)) {
         thread->bad_since = 0;
         return false;
