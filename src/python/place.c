@@ -22,7 +22,7 @@
  * that end with an error, the next such jump may be of the kind that skips
  * handlers.
  *
- * Another thread that waits again and again in such a function, with a time-out
+ * What waits again and again in such a function, with a time-out
  * (threading.Semaphore.acquire), would not return for long.  What is due is
  * raised there where it goes round its loop, for then it has not got what it
  * waits for.
@@ -109,29 +109,42 @@ bool coopdl_py_between(PyThreadState *there)
     return frame;
 }
 
-static bool has_loop(const struct code *code)
+/* Whether an instruction is in a loop. */
+static bool is_in_loop(const struct code *code, int at)
 {
     for (int i = 0; i < code->count; i = coopdl_py_code_next(code, i))
-        if (coopdl_py_code_is_backward(code, i))
+        if (i >= at && coopdl_py_code_is_backward(code, i) && coopdl_py_code_target(code, i) <= at)
             return true;
     return false;
 }
 
-/* The innermost function that takes something, if it has a loop; a new reference, or null. */
-static PyFrameObject *taker(PyThreadState *there)
+static bool goes_round(PyFrameObject *frame)
 {
-    PyFrameObject *frame = PyThreadState_GetFrame(there);
-    for (int depth = 0; frame && depth < 100 && !hands_over(frame); depth++)
-        Py_SETREF(frame, PyFrame_GetBack(frame));
     struct code code;
     int at;
-    PyCodeObject *object = frame && is_one_of(frame, takers) ? enter_code(frame, &code, &at) : NULL;
-    bool loops = object && has_loop(&code);
+    PyCodeObject *object = enter_code(frame, &code, &at);
+    bool does = object && is_in_loop(&code, at);
     if (object)
         leave_code(object, &code);
-    if (!loops)
-        Py_CLEAR(frame);
-    return frame;
+    return does;
+}
+
+/* The innermost frame that is in a loop, in a function that takes something or below one; a new
+ * reference, or null. */
+static PyFrameObject *taker(PyThreadState *there)
+{
+    PyFrameObject *frame = PyThreadState_GetFrame(there), *found = NULL;
+    for (int depth = 0; frame && depth < 100 && !hands_over(frame); depth++) {
+        if (!found && goes_round(frame))
+            found = (PyFrameObject *)Py_NewRef(frame);
+        Py_SETREF(frame, PyFrame_GetBack(frame));
+    }
+    if (!frame || !is_one_of(frame, takers))
+        Py_CLEAR(found);
+    else if (!found && goes_round(frame))
+        found = (PyFrameObject *)Py_NewRef(frame);
+    Py_XDECREF(frame);
+    return found;
 }
 
 #if PY_VERSION_HEX >= 0x030D0000
@@ -144,7 +157,9 @@ static bool has_place(PyFrameObject *frame)
     PyCodeObject *object = enter_code(frame, &code, &at);
     if (!object)
         return false;
-    bool has = coopdl_py_code_is_call(&code, at) || has_loop(&code);
+    bool has = coopdl_py_code_is_call(&code, at);
+    for (int i = 0; !has && i < code.count; i = coopdl_py_code_next(&code, i))
+        has = coopdl_py_code_is_backward(&code, i);
     leave_code(object, &code);
     return has;
 }

@@ -175,7 +175,7 @@ static void raise_due(struct module_state *state, struct entry *owner)
 /* Whether a thread is where it was when it was looked at the last three times: it waits.  What was
  * found before it came to where nothing is to be raised counts for nothing.
  * A thread that looks itself may do so behind the call that waits, and have what it waited for: but
- * then its stack is shorter. */
+ * then its stack is shorter than in it. */
 static bool stands(struct thread *thread, PyThreadState *there, const void *stack)
 {
     PyFrameObject *frame = PyThreadState_GetFrame(there);
@@ -214,19 +214,21 @@ static int64_t worked(struct thread *thread)
 }
 
 /* Whether nothing is to be raised where the calling thread is.  In an `__enter__` or the like that
- * is so for a while: code that computes there is ended at last.  What waits there is ended sooner,
- * in its wait. */
+ * is so for a while: code that computes there is ended at last.  What waits there is ended sooner:
+ * where it goes round a loop, since who waits with a time-out looks only behind each call, or,
+ * still there the next time, in its wait. */
 static bool is_bad_place(struct thread *thread, PyThreadState *here)
 {
-    bool waits = stands(thread, here, __builtin_frame_address(0));
-    thread->waits = false; /* it need not go round */
+    bool waited = thread->waits, stood = stands(thread, here, __builtin_frame_address(0));
+    thread->waits = false;
     if (!coopdl_py_between(here)) {
         thread->bad_since = 0;
         return coopdl_py_misplaced(here, true);
     }
     if (worked(thread) >= COMPUTES)
         return false;
-    return !waits || coopdl_now() - thread->bad_since < WAITS;
+    thread->waits = stood && coopdl_now() - thread->bad_since >= WAITS;
+    return !thread->waits || !waited;
 }
 
 /* The same for another thread.  One that waits goes on as soon as it has its lock, and only then

@@ -542,31 +542,35 @@ class Both(Expiry):
                     self.ends(loop, random.uniform(0.001, 0.002))
                     self.assertFalse(taken())
 
-    def test_a_semaphore_that_is_released_as_its_wait_is_ended(self):
+    def test_a_lock_that_is_released_as_its_wait_is_ended(self):
         """It has been taken and given back, or it has not been taken."""
         class Timed:
-            def __init__(self):
-                self.semaphore = threading.Semaphore(0)
+            def __init__(self, lock):
+                self.lock = lock
 
             def __enter__(self):
-                if not self.semaphore.acquire(timeout=60):
-                    raise AssertionError('its own time-out is far away')
+                while not self.lock.acquire(timeout=60):
+                    pass
 
             def __exit__(self, *_):
-                self.semaphore.release()
+                self.lock.release()
 
         def body():
             with timed:
                 spin()
 
-        for _ in range(30):
-            timed = Timed()
-            # It takes about 7 ms to be sure that a thread waits.
-            release = threading.Timer(SHORT + random.uniform(0, 0.01), timed.semaphore.release)
-            release.start()
-            self.ends(body)
-            release.join()
-            self.assertTrue(timed.semaphore.acquire(False))
+        for make in threading.Lock, threading.Semaphore:
+            for _ in range(50):
+                timed = Timed(make())
+                timed.lock.acquire()
+                # It takes some ms to be sure that a thread waits.
+                late = random.uniform(0.002, 0.009)
+                release = threading.Timer(0.005 + late, timed.lock.release)
+                release.start()
+                with self.subTest(make.__name__):
+                    self.ends(body, 0.005)
+                    release.join()
+                    self.assertTrue(timed.lock.acquire(False))
 
     def test_in_enter_and_exit(self):
         """The deadline passes while they run, and ends them."""
