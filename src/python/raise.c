@@ -123,7 +123,8 @@ void coopdl_py_raised(struct thread *thread, struct entry *owner, PyObject *erro
     thread->bad_since = 0;
     thread->error = error;
     thread->raised_at = coopdl_now();
-    coopdl_py_ignore_errors(thread, PyThreadState_Get());
+    /* Its errors stay watched: a destructor may eat this while the error of a cut call is made. */
+    thread->insist = true;
     atomic_store(&owner->raised, true);
     atomic_store(&thread->told, COOPDL_PEACE);
     if (owner != &coopdl_py_budget)
@@ -382,6 +383,7 @@ static enum coopdl_verdict look_at(struct module_state *state, struct thread *th
     PyThreadState *there = state_there(thread);
     if (!owner || !there || coopdl_py_at_work(state, thread, there, owner)) {
         coopdl_py_forget_place(thread, there);
+        coopdl_py_ignore_errors(thread, there);
         return COOPDL_PEACE;
     }
     bool on_the_way = under_way(thread);
