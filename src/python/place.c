@@ -22,6 +22,11 @@
  * that end with an error, the next such jump may be of the kind that skips
  * handlers.
  *
+ * What waits again and again in such a function, with a time-out
+ * (threading.Semaphore.acquire), would not return for long.  What is due is
+ * raised there where it goes round its loop, for then it has not got what it
+ * waits for.
+ *
  * What must hold: with the interpreter's lock a thread stands still; at a jump
  * or at the beginning of a function it stands where interrupts are looked at.
  * Up to 3.12 an asynchronous exception is raised there; from 3.13 on only where
@@ -65,17 +70,22 @@ static void leave_code(PyCodeObject *object, struct code *code)
     Py_DECREF(object);
 }
 
+static const char *const takers[] = {"__enter__", "acquire", "enter_context", NULL};
+static const char *const givers[] = {"__exit__", "release", NULL};
+
+static bool is_one_of(PyFrameObject *frame, const char *const *names)
+{
+    PyCodeObject *object = PyFrame_GetCode(frame);
+    while (*names && PyUnicode_CompareWithASCIIString(object->co_name, *names) != 0)
+        names++;
+    Py_DECREF(object);
+    return *names;
+}
+
 /* A function that takes something for its caller, or gives it back. */
 static bool hands_over(PyFrameObject *frame)
 {
-    static const char *const names[] = {"__enter__", "__exit__", "acquire", "release",
-                                        "enter_context"};
-    bool does = false;
-    PyCodeObject *object = PyFrame_GetCode(frame);
-    for (size_t i = 0; i < sizeof(names) / sizeof(*names) && !does; i++)
-        does = PyUnicode_CompareWithASCIIString(object->co_name, names[i]) == 0;
-    Py_DECREF(object);
-    return does;
+    return is_one_of(frame, takers) || is_one_of(frame, givers);
 }
 
 /* The caller of the outermost such function, a new reference; null if there is none. */
@@ -97,6 +107,44 @@ bool coopdl_py_between(PyThreadState *there)
     PyFrameObject *frame = receiver(there);
     Py_XDECREF(frame);
     return frame;
+}
+
+/* Whether an instruction is in a loop. */
+static bool is_in_loop(const struct code *code, int at)
+{
+    for (int i = 0; i < code->count; i = coopdl_py_code_next(code, i))
+        if (i >= at && coopdl_py_code_is_backward(code, i) && coopdl_py_code_target(code, i) <= at)
+            return true;
+    return false;
+}
+
+static bool goes_round(PyFrameObject *frame)
+{
+    struct code code;
+    int at;
+    PyCodeObject *object = enter_code(frame, &code, &at);
+    bool does = object && is_in_loop(&code, at);
+    if (object)
+        leave_code(object, &code);
+    return does;
+}
+
+/* The innermost frame that is in a loop, in a function that takes something or below one; a new
+ * reference, or null. */
+static PyFrameObject *taker(PyThreadState *there)
+{
+    PyFrameObject *frame = PyThreadState_GetFrame(there), *found = NULL;
+    for (int depth = 0; frame && depth < 100 && !hands_over(frame); depth++) {
+        if (!found && goes_round(frame))
+            found = (PyFrameObject *)Py_NewRef(frame);
+        Py_SETREF(frame, PyFrame_GetBack(frame));
+    }
+    if (!frame || !is_one_of(frame, takers))
+        Py_CLEAR(found);
+    else if (!found && goes_round(frame))
+        found = (PyFrameObject *)Py_NewRef(frame);
+    Py_XDECREF(frame);
+    return found;
 }
 
 #if PY_VERSION_HEX >= 0x030D0000
@@ -141,7 +189,10 @@ static PyFrameObject *frame_of(PyThreadState *there)
 
 bool coopdl_py_find_frame(struct thread *thread, PyThreadState *there)
 {
-    PyFrameObject *frame = frame_of(there);
+    PyFrameObject *frame = thread->waits ? taker(there) : NULL;
+    thread->goes_round = frame;
+    if (!frame)
+        frame = frame_of(there);
     Py_CLEAR(thread->awaited);
     thread->awaited_in = frame;
     if (!frame)
@@ -213,13 +264,13 @@ bool coopdl_py_misplaced(PyThreadState *there, bool computing)
 
 /* Before the instruction at `now`, with the one at `before` executed last: whether this place will
  * do. */
-static bool will_do(const struct code *code, int before, int now)
+static bool will_do(const struct code *code, int before, int now, bool goes_round)
 {
     if (before < 0)
         return false;
     if (coopdl_py_code_is_backward(code, before))
         return now == coopdl_py_code_target(code, before);
-    if (now != coopdl_py_code_next(code, before))
+    if (goes_round || now != coopdl_py_code_next(code, before))
         return false;
     return coopdl_py_code_is_with(code, before) ||
            (coopdl_py_code_is_call(code, before) &&
@@ -235,7 +286,7 @@ int coopdl_py_step(struct thread *thread, PyFrameObject *frame, int now)
     thread->executed = now;
     if (!coopdl_py_code_read(&code, (PyCodeObject *)thread->awaited))
         return 0;
-    bool will = will_do(&code, before, now);
+    bool will = will_do(&code, before, now, thread->goes_round);
     coopdl_py_code_done(&code);
     if (!will)
         return 0;

@@ -123,7 +123,8 @@ void coopdl_py_raised(struct thread *thread, struct entry *owner, PyObject *erro
     thread->bad_since = 0;
     thread->error = error;
     thread->raised_at = coopdl_now();
-    coopdl_py_ignore_errors(thread, PyThreadState_Get());
+    /* Its errors stay watched: a destructor may eat this while the error of a cut call is made. */
+    thread->insist = true;
     atomic_store(&owner->raised, true);
     atomic_store(&thread->told, COOPDL_PEACE);
     if (owner != &coopdl_py_budget)
@@ -172,16 +173,22 @@ static void raise_due(struct module_state *state, struct entry *owner)
     raise_as(atomic_load(&owner->raised) ? state->insists : state->exceeded, owner, NULL);
 }
 
-/* Whether a thread is where it was when it was looked at the last three times: it waits in a call.
- * One that does not run, or is at the same place of a loop again, is found there twice. */
-static bool stands(struct thread *thread, PyThreadState *there)
+/* Whether a thread is where it was when it was looked at the last three times: it waits.  What was
+ * found before it came to where nothing is to be raised counts for nothing.
+ * A thread that looks itself may do so behind the call that waits, and have what it waited for: but
+ * then its stack is shorter than in it. */
+static bool stands(struct thread *thread, PyThreadState *there, const void *stack)
 {
     PyFrameObject *frame = PyThreadState_GetFrame(there);
+    PyCodeObject *code = frame ? PyFrame_GetCode(frame) : NULL;
     int at = frame ? coopdl_py_code_at(frame) : -1;
-    bool same = thread->stood_in == frame && thread->stood_at == at;
-    thread->stood_in = frame;
+    bool same = thread->bad_since && thread->stood_in == code && thread->stood_at == at &&
+                thread->stood_on == stack;
+    thread->stood_in = code;
     thread->stood_at = at;
+    thread->stood_on = stack;
     thread->stood = same ? thread->stood + 1 : 0;
+    Py_XDECREF(code);
     Py_XDECREF(frame);
     return thread->stood >= 3;
 }
@@ -208,26 +215,29 @@ static int64_t worked(struct thread *thread)
 }
 
 /* Whether nothing is to be raised where the calling thread is.  In an `__enter__` or the like that
- * is so for a while: code that computes there is ended at last.  What waits there is ended sooner;
- * nobody can tell whether what has called us is that wait or comes behind it, but who is found
- * at the same place again and again waits. */
+ * is so for a while: code that computes there is ended at last.  What waits there is ended sooner:
+ * where it goes round a loop, since who waits with a time-out looks only behind each call, or,
+ * still there the next time, in its wait. */
 static bool is_bad_place(struct thread *thread, PyThreadState *here)
 {
-    bool waits = stands(thread, here);
+    bool waited = thread->waits, stood = stands(thread, here, __builtin_frame_address(0));
+    thread->waits = false;
     if (!coopdl_py_between(here)) {
         thread->bad_since = 0;
         return coopdl_py_misplaced(here, true);
     }
     if (worked(thread) >= COMPUTES)
         return false;
-    return !waits || coopdl_now() - thread->bad_since < WAITS;
+    thread->waits = stood && coopdl_now() - thread->bad_since >= WAITS;
+    return !thread->waits || !waited;
 }
 
 /* The same for another thread.  One that waits goes on as soon as it has its lock, and only then
- * would see an asynchronous exception. */
+ * would see an asynchronous exception; so its place is where it waits once more. */
 static bool is_bad_place_there(struct thread *thread, PyThreadState *there)
 {
     bool between = coopdl_py_between(there);
+    thread->waits = between && stands(thread, there, NULL);
     if (!between && !coopdl_py_misplaced(there, false)) {
         thread->bad_since = 0;
         return false;
@@ -244,6 +254,7 @@ PyObject *coopdl_py_on_signal(PyObject *module, PyObject *Py_UNUSED(arguments))
     if (!owner || under_way(thread) ||
         (is_bad_place(thread, here) && coopdl_py_await_place(module, thread, here)))
         Py_RETURN_NONE;
+    coopdl_py_forget_place(thread, here);
     raise_due(state, owner);
     return NULL;
 }
@@ -338,7 +349,8 @@ int coopdl_py_error_seen(struct thread *thread, PyObject *error, PyObject *trace
         PyErr_GivenExceptionMatches(error, state->exceeded))
         return 0;
     struct entry *owner = due_here(state);
-    if (!owner)
+    if (!owner || (coopdl_py_between(PyThreadState_Get()) &&
+                   !PyErr_GivenExceptionMatches(error, PyExc_TimeoutError)))
         return 0;
     take_back(state, thread);
     coopdl_py_forget_place(thread, PyThreadState_Get());
@@ -369,20 +381,25 @@ static enum coopdl_verdict look_at(struct module_state *state, struct thread *th
     coopdl_py_release_budget();
     struct entry *owner = coopdl_py_owner(thread, coopdl_now());
     PyThreadState *there = state_there(thread);
-    coopdl_py_forget_place(thread, there);
-    if (!owner || !there || coopdl_py_at_work(state, thread, there, owner))
+    if (!owner || !there || coopdl_py_at_work(state, thread, there, owner)) {
+        coopdl_py_forget_place(thread, there);
+        coopdl_py_ignore_errors(thread, there);
         return COOPDL_PEACE;
+    }
     bool on_the_way = under_way(thread);
     if (!on_the_way)
         thread->insist = atomic_load(&owner->raised);
     coopdl_py_watch_errors(atomic_load(&main_module), thread, there);
     if (thread->kind == KIND_MAIN && !by_exception(thread, owner)) {
+        /* The place that it is on its way to stays: nothing else would be seen before that. */
         if (thread->pending)
             take_back(state, thread);
         PyErr_SetInterruptEx(atomic_load(&expiry_signal));
-    } else if (!on_the_way) {
-        raise_in(state, thread, owner, there);
+        return COOPDL_CUT;
     }
+    coopdl_py_forget_place(thread, there);
+    if (!on_the_way)
+        raise_in(state, thread, owner, there);
     return COOPDL_CUT;
 }
 

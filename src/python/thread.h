@@ -51,13 +51,16 @@ struct thread {
     PyObject *awaited;     /* the code in which a place to raise is looked for (place.c) */
     void *awaited_in;      /* its frame, not held */
     int executed;          /* the instruction that was executed last there */
+    bool goes_round;       /* it does only where it goes round a loop there */
     bool watched;          /* its next error is replaced by what is due */
     int64_t bad_since;     /* since when it was found where nothing is to be raised; 0: it is not */
     int64_t bad_work;      /* the processor time that it had used then */
-    void *stood_in;        /* the frame, not held, and its instruction when it was looked at */
-    int stood_at;
-    int stood;
-    bool insist;     /* what is due is a DeadlineInsists */
+    void *stood_in;        /* the code, not held, when it was looked at last, */
+    int stood_at;          /* the instruction, */
+    const void *stood_on;  /* the stack, */
+    int stood;             /* and how often all of that was the same */
+    bool waits;            /* in an `acquire` or the like */
+    bool insist;           /* what is due is a DeadlineInsists */
     PyObject *error; /* our exception that was raised in it last, while it lives; not counted */
     int64_t raised_at;
     unsigned int insisted; /* how often it was told again */
