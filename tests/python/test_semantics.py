@@ -945,6 +945,11 @@ class TestWorker(Worker, Both, unittest.TestCase):
                     clean_up(0.03)
                     log.append('done')
 
+        if sys.version_info < (3, 12):
+            # What a collection eats just then may come again in the clean-up (README); that is not
+            # what is looked for here.
+            gc.disable()
+            self.addCleanup(gc.enable)
         self.rounds(10, 30, body)
 
     def test_clean_up_when_a_collection_eats_the_exception(self):
