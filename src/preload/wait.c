@@ -141,7 +141,9 @@ static int epoll_cut(struct coopdl_thread *thread, const char *call, const void 
     return -1;
 }
 
-/* To whom the function returns that this is used in.  Under the trap that is nobody's caller. */
+/* To whom the function returns that this is used in: the program, since the wrappers end in calls
+ * that the compiler makes jumps; unoptimised it is a wrapper, and nobody is known.  Under the trap
+ * that is nobody's caller. */
 #ifdef COOPDL_TRAPPED
 #define CALLER NULL
 #else
