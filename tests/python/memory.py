@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """memory.py -- all of the package under valgrind (api.py); the report is TAP.
 
+Valgrind runs one thread at a time, and without --fair-sched lets one that computes go on for
+minutes while the others wait for their turn, who are to end it.
+
 What must hold: valgrind has nothing to say in which the extension or the library occurs.  What
 the interpreter and the dynamic loader do on their own is theirs.
 """
@@ -34,7 +37,8 @@ def main():
         return 0
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'api.py')
     done = subprocess.run(
-        [valgrind, '-q', '--suppressions=' + SUPPRESSIONS, '--num-callers=20', sys.executable, script],
+        [valgrind, '-q', '--fair-sched=try', '--suppressions=' + SUPPRESSIONS, '--num-callers=20',
+         sys.executable, script],
         env={**os.environ, 'LD_PRELOAD': os.environ['COOPDL_LIBRARY'], 'PYTHONMALLOC': 'malloc',
              'PYTHONDONTWRITEBYTECODE': '1'},
         capture_output=True, text=True, timeout=200)
