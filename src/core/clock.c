@@ -50,6 +50,15 @@ int64_t coopdl_after(int64_t nanoseconds)
     return nanoseconds <= 0 ? now : coopdl_later(now, nanoseconds);
 }
 
+int coopdl_passed(int64_t deadline)
+{
+    struct coopdl_instant coarse;
+    if (coopdl_read_clock(CLOCK_MONOTONIC_COARSE, &coarse) == 0 &&
+        (coarse.seconds + 1) * COOPDL_SECOND + coarse.nanoseconds < deadline)
+        return 0;
+    return coopdl_clock() >= deadline;
+}
+
 const char *coopdl_version(void)
 {
     return COOPDL_VERSION;

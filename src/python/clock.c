@@ -10,14 +10,22 @@ static const int64_t never = COOPDL_NEVER & ~(int64_t)7;
 /* Rounded up: nothing ends early. */
 static int64_t nanoseconds(double seconds)
 {
-    double ns = ceil(seconds * 1e9);
-    return ns >= 9.2e18 ? COOPDL_NEVER : (int64_t)ns;
+    double exact = seconds * 1e9;
+    if (unlikely(exact >= 9.2e18))
+        return COOPDL_NEVER;
+    int64_t whole = (int64_t)exact;
+    return whole + ((double)whole < exact);
 }
 
 /* A number that is one; -1 and an exception if not. */
 static int read_number(PyObject *number, double *value)
 {
-    *value = PyFloat_AsDouble(number);
+    if (PyFloat_CheckExact(number))
+        *value = PyFloat_AS_DOUBLE(number);
+    else if (PyLong_CheckExact(number)) /* without a float object in between */
+        *value = PyLong_AsDouble(number);
+    else
+        *value = PyFloat_AsDouble(number);
     if (unlikely(*value == -1.0 && PyErr_Occurred())) {
         if (PyErr_ExceptionMatches(PyExc_TypeError))
             PyErr_Format(PyExc_TypeError, "a number of seconds or None is expected, not %s",

@@ -90,8 +90,9 @@ static void enter_again(struct entry *entry, const struct entry *end)
 }
 
 /* Takes the scope off, wherever it is on the list. */
-static void take_off(struct context *self, int64_t now)
+static void take_off(struct context *self)
 {
+    bool expired = coopdl_passed(self->deadline);
     struct entry *entry = self->entry, *outer = atomic_load(&entry->outer);
     struct thread *thread = self->thread;
     struct entry *top = atomic_load(&thread->top);
@@ -99,7 +100,7 @@ static void take_off(struct context *self, int64_t now)
     if (unlikely(thread->pending == entry || thread->awaited || thread->watched))
         coopdl_py_cancel(thread);
     self->entry = NULL;
-    self->expired = self->deadline <= now;
+    self->expired = expired;
     if (unlikely(self->expired))
         atomic_store(&thread->told, COOPDL_PEACE);
     entry->owner = NULL;
@@ -127,11 +128,11 @@ static bool stands(struct module_state *state, PyObject *error, PyObject *scope)
 }
 
 /* The scope has expired and is left: with `error`, or null. */
-static int conclude(struct context *self, PyObject *error, int64_t now)
+static int conclude(struct context *self, PyObject *error)
 {
     struct module_state *state = state_of((PyObject *)self);
     /* An outer one that has expired too owns the expiry. */
-    struct entry *owner = coopdl_py_owner(self->thread, now);
+    struct entry *owner = coopdl_py_owner(self->thread, coopdl_now());
     PyObject *scope = owner ? coopdl_py_scope(owner) : (PyObject *)self;
     if (error && (stands(state, error, scope) ||
                   (owner && PyObject_TypeCheck(error, (PyTypeObject *)state->insists))))
@@ -157,11 +158,10 @@ static int leave(struct context *self, PyObject *error)
     if (unlikely(self->thread != coopdl_py_self()))
         return fail("a scope is left by the thread that entered it");
     bool ordered = atomic_load(&self->thread->top) == self->entry;
-    int64_t now = coopdl_now();
-    take_off(self, now);
+    take_off(self);
     if (unlikely(!ordered))
         return fail("a scope was left before one that was entered inside it");
-    return unlikely(self->expired) ? conclude(self, error, now) : 0;
+    return unlikely(self->expired) ? conclude(self, error) : 0;
 }
 
 static PyObject *context_enter(PyObject *object, PyObject *Py_UNUSED(unused))
@@ -245,7 +245,7 @@ static void context_dealloc(PyObject *object)
     struct context *self = (struct context *)object;
     PyTypeObject *type = Py_TYPE(object);
     if (self->entry && self->thread == coopdl_py_self())
-        take_off(self, coopdl_now());
+        take_off(self);
     else if (self->entry)
         /* In another thread: the entry stands until an outer one is left, but limits nothing. */
         self->entry->owner = NULL;

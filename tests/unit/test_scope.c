@@ -18,6 +18,20 @@ Test(scope, none)
     cr_expect_str_not_empty(coopdl_version());
 }
 
+/* By the clock that is exact, whichever it has looked at. */
+Test(scope, passed)
+{
+    expect(coopdl_passed(INT64_MIN) && coopdl_passed(0));
+    expect(!coopdl_passed(COOPDL_NEVER) && !coopdl_passed(coopdl_after(3600 * COOPDL_SECOND)));
+    for (int round = 0; round < 300; round++) {
+        int64_t deadline = coopdl_after(round % 30 * 100 * COOPDL_MICROSECOND);
+        while (!coopdl_passed(deadline) && coopdl_now() < deadline)
+            ;
+        expect(coopdl_now() >= deadline, "early");
+        expect(coopdl_passed(deadline), "late");
+    }
+}
+
 Test(scope, cuts_at_its_deadline)
 {
     int fd = silent_pipe();

@@ -76,7 +76,7 @@ static struct scope *expired(void)
 {
     struct scope *owner = NULL;
     for (struct scope *scope = coopdl_innermost; scope && !scope->shield; scope = scope->outer)
-        if (scope->deadline <= coopdl_now())
+        if (coopdl_passed(scope->deadline))
             owner = scope;
     return owner;
 }
