@@ -15,6 +15,8 @@
 #include "raise.h"
 
 #include "clock.h"
+#include "hooks.h"
+#include "raiser.h"
 
 #include <structmember.h>
 

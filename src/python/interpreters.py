@@ -1,30 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """interpreters.py -- tells meson of every other Python that the package is built and tested for.
 
-Four lines each: the version, the suffix of an extension, the directory of the headers, the
-interpreter.  They are looked for in PATH, and where pyenv keeps those that its shims in PATH
-do not start (they start what `pyenv global` names).  One without headers, with another word
-size or with the suffix of one before it is left out.
+Four lines each: the version (3.13t: without the interpreter's lock, 3.13-dbg: with assertions of
+its own), the suffix of an extension, the directory of the headers, the interpreter.  They are
+looked for in PATH, and where pyenv keeps those that its shims in PATH do not start (they start
+what `pyenv global` names).  One without headers, with another word size or with the suffix of
+one before it is left out.
 """
 import glob
+import itertools
 import os
 import subprocess
 import sys
 
-VERSIONS = '3.10', '3.11', '3.11-dbg', '3.12', '3.13', '3.13t'
+NAMES = [f'python3.{minor}{kind}' for minor in (10, 11, 12, 13) for kind in ('', 't', '-dbg')]
 
 DESCRIBE = """
 import os, struct, sys, sysconfig
 headers = sysconfig.get_path('include')
 if os.path.exists(os.path.join(headers, 'Python.h')) and struct.calcsize('P') == int(sys.argv[1]):
-    print(sysconfig.get_config_var('EXT_SUFFIX'), headers, sys.executable, sep='\\n')
+    kind = 't' * bool(sysconfig.get_config_var('Py_GIL_DISABLED'))
+    kind += '-dbg' * hasattr(sys, 'gettotalrefcount')
+    print('%d.%d' % sys.version_info[:2] + kind, sysconfig.get_config_var('EXT_SUFFIX'), headers,
+          sys.executable, sep='\\n')
 """
 
 
-def candidates(version):
+def candidates(name):
     pyenv = os.environ.get('PYENV_ROOT') or os.path.expanduser('~/.pyenv')
     for directory in [*os.get_exec_path(), *sorted(glob.glob(f'{pyenv}/versions/*/bin'))]:
-        program = os.path.join(directory, 'python' + version)
+        program = os.path.join(directory, name)
         if os.access(program, os.X_OK):
             yield program
 
@@ -33,17 +38,16 @@ def described(program, word_size):
     done = subprocess.run([program, '-c', DESCRIBE, word_size], stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
     lines = done.stdout.splitlines()
-    return lines if done.returncode == 0 and len(lines) == 3 else None
+    return lines if done.returncode == 0 and len(lines) == 4 else None
 
 
 def main(word_size, suffix):
     known = {suffix}
-    for version in VERSIONS:
-        for program in candidates(version):
-            lines = described(program, word_size)
-            if lines and lines[0] not in known:
-                known.add(lines[0])
-                print(version, *lines, sep='\n')
+    for program in itertools.chain.from_iterable(map(candidates, NAMES)):
+        lines = described(program, word_size)
+        if lines and lines[1] not in known:
+            known.add(lines[1])
+            print(*lines, sep='\n')
 
 
 main(*sys.argv[1:])

@@ -9,6 +9,7 @@
 
 #include "budget.h"
 #include "clock.h"
+#include "hooks.h"
 #include "place.h"
 
 PyDoc_STRVAR(module_doc, "Deadlines for code that has none: see the package.");

@@ -10,6 +10,8 @@
  */
 #include "place.h"
 
+#include "raise.h"
+
 #ifdef MONITORED
 
 enum { NOT_ASKED = -1, NONE_FREE = -2 };

@@ -36,6 +36,7 @@
 #include "place.h"
 
 #include "code.h"
+#include "raise.h"
 
 #ifdef Py_GIL_DISABLED
 
@@ -189,7 +190,7 @@ static PyFrameObject *frame_of(PyThreadState *there)
 
 bool coopdl_py_find_frame(struct thread *thread, PyThreadState *there)
 {
-    PyFrameObject *frame = thread->waits ? taker(there) : NULL;
+    PyFrameObject *frame = thread->hold.waits ? taker(there) : NULL;
     thread->goes_round = frame;
     if (!frame)
         frame = frame_of(there);

@@ -30,14 +30,8 @@ bool coopdl_py_await_place(PyObject *module, struct thread *thread, PyThreadStat
 void coopdl_py_watch_errors(PyObject *module, struct thread *thread, PyThreadState *there);
 void coopdl_py_ignore_errors(struct thread *thread, PyThreadState *there);
 
-/* raise.c: raises what is due in place of that error, which has come this far; -1 if so. */
-int coopdl_py_error_seen(struct thread *thread, PyObject *error, PyObject *traceback);
-
 /* Takes coopdl_py_await_place back. */
 void coopdl_py_forget_place(struct thread *thread, PyThreadState *there);
-
-/* raise.c: raises what is due in the calling thread; -1 with an exception set, 0 if nothing is. */
-int coopdl_py_place_reached(void);
 
 #ifdef MONITORED
 /* What sys.monitoring calls. */

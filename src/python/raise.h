@@ -5,9 +5,6 @@
 
 #include "thread.h"
 
-/* What a thread needs before its first scope.  -1 with an exception set. */
-int coopdl_py_prepare(struct thread *thread);
-
 /* Raises DeadlineExceeded for an entry, here and now; `owner` null: for a deadline that was not
  * set from Python.  `cause` may be null. */
 void coopdl_py_raise(struct module_state *state, struct entry *owner, PyObject *cause);
@@ -18,29 +15,14 @@ void coopdl_py_raised(struct thread *thread, struct entry *owner, PyObject *erro
 /* The context object that goes on the exception, or None; borrowed. */
 PyObject *coopdl_py_scope(const struct entry *owner);
 
-/* Takes back what is on its way to the calling thread. */
-void coopdl_py_cancel(struct thread *thread);
+/* Where a place that was awaited is reached (place.c): raises what is due in the calling thread; -1
+ * with an exception set, 0 if nothing is. */
+int coopdl_py_place_reached(void);
 
-/* For the module: `expired` as Python's signal handler, and the end of it all. */
+/* Where an error has come up (place.c): raises what is due in its place; -1 if so. */
+int coopdl_py_error_seen(struct thread *thread, PyObject *error, PyObject *traceback);
+
+/* For the module: Python's signal handler. */
 PyObject *coopdl_py_on_signal(PyObject *module, PyObject *arguments);
-PyObject *coopdl_py_stop(PyObject *module, PyObject *unused);
-PyObject *coopdl_py_after_fork(PyObject *module, PyObject *unused);
-
-/* The module of the main interpreter is there. */
-int coopdl_py_start(PyObject *module, struct module_state *state);
-
-/* Without the interpreter's lock (free-threaded builds) the raiser and a thread that enters or
- * leaves are kept apart by a lock of their own. */
-#ifdef Py_GIL_DISABLED
-void coopdl_py_lock(void);
-void coopdl_py_unlock(void);
-#else
-static inline void coopdl_py_lock(void)
-{
-}
-static inline void coopdl_py_unlock(void)
-{
-}
-#endif
 
 #endif

@@ -37,6 +37,17 @@ struct entry {
     _Atomic bool raised; /* an exception for it has been raised, or was about to be */
 };
 
+/* Where nothing is to be raised (hold.c). */
+struct hold {
+    int64_t since;     /* since when the thread was found there; 0: it is not */
+    int64_t work;      /* the processor time that it had used then */
+    void *code;        /* when it was looked at last: its code, not held, */
+    int at;            /* the instruction, */
+    const void *stack; /* the stack, */
+    int stood;         /* and how often all of that was the same */
+    bool waits;        /* in an `acquire` or the like */
+};
+
 struct thread {
     _Atomic pid_t tid; /* 0: free */
     unsigned long ident;
@@ -53,14 +64,8 @@ struct thread {
     int executed;          /* the instruction that was executed last there */
     bool goes_round;       /* it does only where it goes round a loop there */
     bool watched;          /* its next error is replaced by what is due */
-    int64_t bad_since;     /* since when it was found where nothing is to be raised; 0: it is not */
-    int64_t bad_work;      /* the processor time that it had used then */
-    void *stood_in;        /* the code, not held, when it was looked at last, */
-    int stood_at;          /* the instruction, */
-    const void *stood_on;  /* the stack, */
-    int stood;             /* and how often all of that was the same */
-    bool waits;            /* in an `acquire` or the like */
-    bool insist;           /* what is due is a DeadlineInsists */
+    struct hold hold;
+    bool insist;     /* what is due is a DeadlineInsists */
     PyObject *error; /* our exception that was raised in it last, while it lives; not counted */
     int64_t raised_at;
     unsigned int insisted; /* how often it was told again */

@@ -10,6 +10,7 @@
 #include "place.h"
 
 #include "code.h"
+#include "raise.h"
 
 #ifdef TRACED
 

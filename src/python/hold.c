@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hold.c -- whether what is due is held back where a thread is now.
+ *
+ * It is where the handlers of its code would be skipped, or where what has been
+ * taken is given back by nobody yet: place.c says where that is, and finds a
+ * better place.  But what computes or waits there for long is not to go on for
+ * ever, so it is held back for a while only: until so much processor time has
+ * been used there, or for as long as it takes to be sure that the thread waits.
+ */
+#include "hold.h"
+
+#include "code.h"
+#include "place.h"
+
+#include <pthread.h>
+
+#define WAITS (2 * COOPDL_MILLISECOND)
+#define COMPUTES (10 * COOPDL_MILLISECOND)
+
+/* Whether a thread is where it was when it was looked at the last three times: it waits.  What was
+ * found before it came to where nothing is to be raised counts for nothing.
+ * A thread that looks itself may do so behind the call that waits, and have what it waited for: but
+ * then its stack is shorter than in it. */
+static bool stands(struct thread *thread, PyThreadState *there, const void *stack)
+{
+    PyFrameObject *frame = PyThreadState_GetFrame(there);
+    PyCodeObject *code = frame ? PyFrame_GetCode(frame) : NULL;
+    int at = frame ? coopdl_py_code_at(frame) : -1;
+    bool same = thread->hold.since && thread->hold.code == code && thread->hold.at == at &&
+                thread->hold.stack == stack;
+    thread->hold.code = code;
+    thread->hold.at = at;
+    thread->hold.stack = stack;
+    thread->hold.stood = same ? thread->hold.stood + 1 : 0;
+    Py_XDECREF(code);
+    Py_XDECREF(frame);
+    return thread->hold.stood >= 3;
+}
+
+/* The processor time that a thread has used. */
+static int64_t work_of(const struct thread *thread)
+{
+    clockid_t clock;
+    struct timespec time = {0};
+    if (pthread_getcpuclockid((pthread_t)thread->ident, &clock) == 0)
+        clock_gettime(clock, &time);
+    return time.tv_sec * COOPDL_SECOND + time.tv_nsec;
+}
+
+/* It is where nothing is to be raised: how much it has worked since it was found there first. */
+static int64_t worked(struct thread *thread)
+{
+    int64_t work = work_of(thread);
+    if (!thread->hold.since) {
+        thread->hold.since = coopdl_now();
+        thread->hold.work = work;
+    }
+    return work - thread->hold.work;
+}
+
+/* Whether nothing is to be raised where the calling thread is.  In an `__enter__` or the like that
+ * is so for a while: code that computes there is ended at last.  What waits there is ended sooner:
+ * where it goes round a loop, since who waits with a time-out looks only behind each call, or,
+ * still there the next time, in its wait. */
+bool coopdl_py_holds_here(struct thread *thread, PyThreadState *here)
+{
+    bool waited = thread->hold.waits, stood = stands(thread, here, __builtin_frame_address(0));
+    thread->hold.waits = false;
+    if (!coopdl_py_between(here)) {
+        thread->hold.since = 0;
+        return coopdl_py_misplaced(here, true);
+    }
+    if (worked(thread) >= COMPUTES)
+        return false;
+    thread->hold.waits = stood && coopdl_now() - thread->hold.since >= WAITS;
+    return !thread->hold.waits || !waited;
+}
+
+/* The same for another thread.  One that waits goes on as soon as it has its lock, and only then
+ * would see an asynchronous exception; so its place is where it waits once more. */
+bool coopdl_py_holds_there(struct thread *thread, PyThreadState *there)
+{
+    bool between = coopdl_py_between(there);
+    thread->hold.waits = between && stands(thread, there, NULL);
+    if (!between && !coopdl_py_misplaced(there, false)) {
+        thread->hold.since = 0;
+        return false;
+    }
+    return worked(thread) < COMPUTES || (!between && coopdl_py_misplaced(there, true));
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hooks.c -- what the library asks when a thread's deadline has passed, and the
+ * beginning and the end of all that.
+ *
+ * The main thread can be told from here: the interpreter's function that marks a
+ * signal as received needs no lock.  Only Python's side of that signal is used:
+ * what the kernel does with it stays as it was.  Any other thread is left to the
+ * raiser.
+ */
+#include "hooks.h"
+
+#include "budget.h"
+#include "raiser.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* How often the raiser may fail to answer for the main thread: it is visited after 1, 2, 4 ms. */
+enum { PATIENCE = 3 };
+
+struct module_state *_Atomic coopdl_py_main_state;
+PyObject *_Atomic coopdl_py_main_module;
+_Atomic int coopdl_py_signal;
+
+static _Atomic bool hooked;
+static _Atomic bool due; /* the main thread is to be told in its next kick */
+static bool ended;       /* with the interpreter's lock */
+
+/* A budget cannot be delivered: what it cuts it goes on cutting until the next visit, clean-up
+ * too.  So it mostly kicks, which is enough for Python, and only every fourth time cuts. */
+static enum coopdl_verdict gently(enum coopdl_verdict verdict)
+{
+    static unsigned int visits;
+    return verdict == COOPDL_CUT && ++visits % 4 ? COOPDL_KICK : verdict;
+}
+
+/* The main thread can be told at once.  Nothing is cut before its errors are watched, unless the
+ * raiser does not get the lock: a call may be cut that was made with it. */
+static enum coopdl_verdict verdict_on(struct thread *thread, const struct entry *owner)
+{
+    enum coopdl_verdict verdict = coopdl_py_ask(thread);
+    if (thread->kind == KIND_WORKER || atomic_load(&owner->raised))
+        return verdict;
+    PyErr_SetInterruptEx(atomic_load(&coopdl_py_signal));
+    atomic_store(&due, true);
+    return verdict == COOPDL_CUT || atomic_load(&thread->unheard) > PATIENCE ? COOPDL_CUT
+                                                                             : COOPDL_KICK;
+}
+
+/* The hook, on the library's thread. */
+static enum coopdl_verdict on_expired(pid_t tid, coopdl_scope *Py_UNUSED(scope))
+{
+    struct thread *thread = coopdl_py_find(tid);
+    struct entry *owner = thread ? coopdl_py_owner(thread, coopdl_now()) : NULL;
+    if (thread && thread->kind == KIND_MAIN && !owner && coopdl_py_budget_is_held()) {
+        coopdl_py_ask(thread);
+        return COOPDL_PEACE;
+    }
+    if (!owner || thread->kind == KIND_FOREIGN)
+        return COOPDL_CUT;
+    enum coopdl_verdict verdict = verdict_on(thread, owner);
+    return owner == &coopdl_py_budget ? gently(verdict) : verdict;
+}
+
+/* In the kicked thread's signal handler.  Before 3.13 only the main thread itself can have a
+ * signal of Python's noticed by code that computes; or else it is when the raiser has taken the
+ * interpreter's lock from it. */
+static void on_kicked(void)
+{
+    if (atomic_load(&due) && syscall(SYS_gettid) == getpid() && atomic_exchange(&due, false))
+        PyErr_SetInterruptEx(atomic_load(&coopdl_py_signal));
+}
+
+static const struct coopdl_hooks hooks = {.expired = on_expired, .kicked = on_kicked};
+
+/* A realtime signal that nobody uses. */
+static int free_signal(struct sigaction *before)
+{
+    for (int number = SIGRTMAX - 6; number > SIGRTMIN; number--)
+        if (sigaction(number, NULL, before) == 0 && !(before->sa_flags & SA_SIGINFO) &&
+            before->sa_handler == SIG_DFL)
+            return number;
+    PyErr_SetString(PyExc_RuntimeError, "coopdl: every realtime signal is in use");
+    return 0;
+}
+
+static int install_signal(void)
+{
+    struct sigaction before;
+    int number = free_signal(&before);
+    if (!number)
+        return -1;
+    PyObject *module = PyImport_ImportModule("signal");
+    PyObject *handler = PyObject_GetAttrString(atomic_load(&coopdl_py_main_module), "_on_signal");
+    PyObject *old =
+        module && handler ? PyObject_CallMethod(module, "signal", "iO", number, handler) : NULL;
+    Py_XDECREF(handler);
+    Py_XDECREF(module);
+    if (!old)
+        return -1;
+    Py_DECREF(old);
+    sigaction(number, &before, NULL);
+    atomic_store(&coopdl_py_signal, number);
+    return 0;
+}
+
+static int install_hooks(void)
+{
+    int error = coopdl_py_raiser_start();
+    if (!error && coopdl_set_hooks(&hooks) < 0)
+        error = errno;
+    if (error) {
+        errno = error;
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    atomic_store(&hooked, true);
+    return 0;
+}
+
+int coopdl_py_prepare(struct thread *thread)
+{
+    if (unlikely(!atomic_load_explicit(&hooked, memory_order_relaxed)) && !ended &&
+        atomic_load(&coopdl_py_main_module) && install_hooks() < 0)
+        return -1;
+    if (unlikely(thread->kind == KIND_MAIN &&
+                 !atomic_load_explicit(&coopdl_py_signal, memory_order_relaxed)))
+        return install_signal();
+    return 0;
+}
+
+/* The interpreter ends: from here on expiries cut, as they do without a hook. */
+PyObject *coopdl_py_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    ended = true;
+    atomic_store(&hooked, false);
+    Py_BEGIN_ALLOW_THREADS
+    coopdl_set_hooks(NULL);
+    coopdl_py_raiser_stop();
+    Py_END_ALLOW_THREADS
+    atomic_store(&coopdl_py_main_state, NULL);
+    atomic_store(&coopdl_py_main_module, NULL);
+    Py_RETURN_NONE;
+}
+
+/* A child that was forked inside a scope, or under a budget, goes on with it. */
+PyObject *coopdl_py_after_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    struct thread *thread = coopdl_py_self();
+    if (thread &&
+        (atomic_load(&thread->top) || atomic_load(&coopdl_py_budget.deadline) != COOPDL_NEVER)) {
+        thread->ident = PyThread_get_thread_ident();
+        if (coopdl_py_prepare(thread) < 0)
+            return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static void in_child(void)
+{
+    coopdl_py_raiser_forked();
+    atomic_store(&hooked, false);
+}
+
+static int call_with(const char *module, const char *function, const char *keyword,
+                     PyObject *callback)
+{
+    PyObject *from = PyImport_ImportModule(module), *result = NULL;
+    PyObject *target = from ? PyObject_GetAttrString(from, function) : NULL;
+    PyObject *positional = keyword ? PyTuple_New(0) : PyTuple_Pack(1, callback);
+    PyObject *named = keyword ? Py_BuildValue("{sO}", keyword, callback) : NULL;
+    if (target && positional && (named || !keyword))
+        result = PyObject_Call(target, positional, named);
+    Py_XDECREF(named);
+    Py_XDECREF(positional);
+    Py_XDECREF(target);
+    Py_XDECREF(from);
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
+
+int coopdl_py_start(PyObject *module, struct module_state *state)
+{
+    static bool forks;
+    if (PyInterpreterState_Get() != PyInterpreterState_Main())
+        return 0;
+    PyObject *stop = PyObject_GetAttrString(module, "_stop");
+    PyObject *after = PyObject_GetAttrString(module, "_after_fork");
+    int result = stop && after ? call_with("atexit", "register", NULL, stop) : -1;
+    if (result == 0)
+        result = call_with("os", "register_at_fork", "after_in_child", after);
+    Py_XDECREF(after);
+    Py_XDECREF(stop);
+    if (result < 0)
+        return -1;
+    if (!forks)
+        pthread_atfork(NULL, NULL, in_child);
+    forks = true;
+    ended = false;
+    atomic_store(&coopdl_py_main_state, state);
+    atomic_store(&coopdl_py_main_module, module);
+    return 0;
+}
