@@ -10,6 +10,13 @@
 #include "async.h"
 
 /* The interpreter's own record of a thread; null if that is gone. */
+#ifdef Py_GIL_DISABLED
+/* Threads come and go while one looks for it. */
+PyThreadState *coopdl_py_there(const struct thread *Py_UNUSED(thread))
+{
+    return NULL;
+}
+#else
 PyThreadState *coopdl_py_there(const struct thread *thread)
 {
     PyThreadState *there = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
@@ -17,12 +24,14 @@ PyThreadState *coopdl_py_there(const struct thread *thread)
         there = PyThreadState_Next(there);
     return there;
 }
+#endif
 
 #ifdef Py_GIL_DISABLED
-/* Nobody can tell here whether the thread has taken it: it is set again, which does no harm. */
-bool coopdl_py_under_way(const struct thread *Py_UNUSED(thread))
+/* Until the exception is made.  Somebody else's may have taken its place: to send it again does no
+ * harm. */
+bool coopdl_py_under_way(const struct thread *thread)
 {
-    return false;
+    return thread->pending;
 }
 #else
 static PyObject **slot_of(const struct thread *thread)

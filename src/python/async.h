@@ -5,7 +5,7 @@
 
 #include "thread.h"
 
-/* The interpreter's own record of a thread; null if that is gone. */
+/* The interpreter's own record of a thread; null if that is gone, or cannot be held. */
 PyThreadState *coopdl_py_there(const struct thread *thread);
 
 /* Has what is due for an entry raised in a thread as soon as it looks at its interrupts. */

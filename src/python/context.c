@@ -49,6 +49,13 @@ static int enter_library(struct context *self, struct entry *entry)
     return result;
 }
 
+/* Whether something is on its way to the thread for an entry, or may be.  To be asked when the list
+ * says already that it is not due any more: until then the raiser may look at it. */
+static bool is_told(const struct thread *thread, const struct entry *entry)
+{
+    return thread->pending == entry || thread->awaited || thread->watched;
+}
+
 static int enter(struct context *self)
 {
     if (unlikely(self->entry))
@@ -68,11 +75,11 @@ static int enter(struct context *self)
     atomic_store_explicit(&entry->raised, false, memory_order_relaxed);
     entry->owner = (PyObject *)self;
     entry->shield = self->shield;
-    if (unlikely(self->shield && (thread->pending || thread->awaited || thread->watched)))
-        coopdl_py_cancel(thread);
     coopdl_py_lock();
     coopdl_py_push(thread, entry);
     coopdl_py_unlock();
+    if (unlikely(self->shield && (thread->pending || is_told(thread, entry))))
+        coopdl_py_cancel(thread);
     if (unlikely(enter_library(self, entry) < 0)) {
         coopdl_py_drop(thread, entry);
         return -1;
@@ -99,16 +106,16 @@ static void take_off(struct context *self)
     struct thread *thread = self->thread;
     struct entry *top = atomic_load(&thread->top);
     coopdl_leave(&entry->scope);
-    if (unlikely(thread->pending == entry || thread->awaited || thread->watched))
-        coopdl_py_cancel(thread);
     self->entry = NULL;
     self->expired = expired;
-    if (unlikely(self->expired))
-        atomic_store(&thread->told, COOPDL_PEACE);
     entry->owner = NULL;
     coopdl_py_lock();
     coopdl_py_drop(thread, entry);
     coopdl_py_unlock();
+    if (unlikely(is_told(thread, entry)))
+        coopdl_py_cancel(thread);
+    if (unlikely(expired))
+        atomic_store(&thread->told, COOPDL_PEACE);
     if (unlikely(top != entry))
         enter_again(atomic_load(&thread->top), outer);
 }
@@ -209,10 +216,12 @@ static PyObject *context_reschedule(PyObject *object, PyObject *when)
         Py_RETURN_NONE;
     }
     coopdl_move(&self->entry->scope, deadline);
-    if (self->thread->pending == self->entry || self->thread->awaited || self->thread->watched)
-        coopdl_py_cancel(self->thread);
+    coopdl_py_lock();
     atomic_store(&self->entry->deadline, deadline);
     atomic_store(&self->entry->raised, false);
+    coopdl_py_unlock();
+    if (is_told(self->thread, self->entry))
+        coopdl_py_cancel(self->thread);
     Py_RETURN_NONE;
 }
 

@@ -5,8 +5,7 @@
  *
  * It tells of all threads; those that are not meant go on.  Where both of the
  * numbers that are nobody's are taken, exceptions come where the interpreter
- * puts them.  On free-threaded builds no thread stands still to be looked at:
- * there too.
+ * puts them.
  */
 #include "place.h"
 
@@ -48,7 +47,7 @@ static bool have_called(PyObject *module, const char *name, const char *callback
     return done;
 }
 
-static bool take_tool(PyObject *module)
+static bool take_tool_once(PyObject *module)
 {
     PyObject *done = NULL;
     if (tool != NOT_ASKED)
@@ -65,6 +64,22 @@ static bool take_tool(PyObject *module)
     PyErr_Clear();
     return tool != NONE_FREE;
 }
+
+#ifdef Py_GIL_DISABLED
+static bool take_tool(PyObject *module)
+{
+    static PyMutex taking;
+    PyMutex_Lock(&taking);
+    bool taken = take_tool_once(module);
+    PyMutex_Unlock(&taking);
+    return taken;
+}
+#else
+static bool take_tool(PyObject *module)
+{
+    return take_tool_once(module);
+}
+#endif
 
 static bool watch(PyObject *code, long events)
 {
@@ -158,27 +173,6 @@ PyObject *coopdl_py_on_raise(PyObject *Py_UNUSED(module), PyObject *const *argum
     int seen = coopdl_py_error_seen(thread, arguments[2], traceback ? traceback : Py_None);
     Py_XDECREF(traceback);
     return seen < 0 ? NULL : Py_NewRef(Py_None);
-}
-
-#elif defined(Py_GIL_DISABLED)
-
-void coopdl_py_watch_errors(PyObject *Py_UNUSED(module), struct thread *Py_UNUSED(thread),
-                            PyThreadState *Py_UNUSED(there))
-{
-}
-
-void coopdl_py_ignore_errors(struct thread *Py_UNUSED(thread), PyThreadState *Py_UNUSED(there))
-{
-}
-
-bool coopdl_py_await_place(PyObject *Py_UNUSED(module), struct thread *Py_UNUSED(thread),
-                           PyThreadState *Py_UNUSED(there))
-{
-    return false;
-}
-
-void coopdl_py_forget_place(struct thread *Py_UNUSED(thread), PyThreadState *Py_UNUSED(there))
-{
 }
 
 #endif

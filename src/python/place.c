@@ -38,20 +38,6 @@
 #include "code.h"
 #include "raise.h"
 
-#ifdef Py_GIL_DISABLED
-
-bool coopdl_py_misplaced(PyThreadState *Py_UNUSED(there), bool Py_UNUSED(computing))
-{
-    return false;
-}
-
-bool coopdl_py_between(PyThreadState *Py_UNUSED(there))
-{
-    return false;
-}
-
-#else
-
 #include <frameobject.h>
 #include <opcode.h>
 
@@ -294,5 +280,3 @@ int coopdl_py_step(struct thread *thread, PyFrameObject *frame, int now)
     coopdl_py_forget_place(thread, PyThreadState_Get());
     return coopdl_py_place_reached();
 }
-
-#endif

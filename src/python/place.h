@@ -6,9 +6,9 @@
 #include "thread.h"
 
 /* By what a thread's instructions and errors are seen: sys.monitoring, or a trace function. */
-#if PY_VERSION_HEX >= 0x030C0000 && !defined(Py_GIL_DISABLED)
+#if PY_VERSION_HEX >= 0x030C0000
 #define MONITORED
-#elif !defined(Py_GIL_DISABLED)
+#else
 #define TRACED
 #endif
 

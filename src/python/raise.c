@@ -18,6 +18,7 @@
 #include "hold.h"
 #include "hooks.h"
 #include "place.h"
+#include "raiser.h"
 #include "work.h"
 
 PyObject *coopdl_py_scope(const struct entry *owner)
@@ -27,6 +28,7 @@ PyObject *coopdl_py_scope(const struct entry *owner)
 
 void coopdl_py_raised(struct thread *thread, struct entry *owner, PyObject *error)
 {
+    coopdl_py_lock();
     /* Memory may have been collected as it was made, and the raiser have come in between. */
     if (thread->pending)
         coopdl_py_take_back(atomic_load(&coopdl_py_main_state), thread);
@@ -37,6 +39,7 @@ void coopdl_py_raised(struct thread *thread, struct entry *owner, PyObject *erro
     thread->insist = true;
     atomic_store(&owner->raised, true);
     atomic_store(&thread->told, COOPDL_PEACE);
+    coopdl_py_unlock();
     if (owner != &coopdl_py_budget)
         coopdl_deliver(&owner->scope);
 }
@@ -89,6 +92,8 @@ PyObject *coopdl_py_on_signal(PyObject *module, PyObject *Py_UNUSED(arguments))
     struct thread *thread = coopdl_py_self();
     struct entry *owner = due_here(state);
     PyThreadState *here = PyThreadState_Get();
+    if (thread && !owner)
+        atomic_store(&thread->calm, true);
     if (!owner || coopdl_py_under_way(thread) ||
         (coopdl_py_holds_here(thread, here) && coopdl_py_await_place(module, thread, here)))
         Py_RETURN_NONE;

@@ -63,7 +63,7 @@ enum coopdl_verdict coopdl_py_ask(struct thread *thread)
 static void raise_in(struct module_state *state, struct thread *thread, struct entry *owner,
                      PyThreadState *there)
 {
-    if (!coopdl_py_holds_there(thread, there) ||
+    if (!OTHERS_STAND || !coopdl_py_holds_there(thread, there) ||
         !coopdl_py_await_place(atomic_load(&coopdl_py_main_module), thread, there))
         coopdl_py_send(state, thread, owner);
 }
@@ -83,8 +83,9 @@ static enum coopdl_verdict look_at(struct module_state *state, struct thread *th
     coopdl_py_release_budget();
     struct entry *owner = coopdl_py_owner(thread, coopdl_now());
     PyThreadState *there = coopdl_py_there(thread);
-    if (!owner || !there || coopdl_py_at_work(state, thread, there, owner)) {
-        coopdl_py_forget_place(thread, there);
+    if (!owner || (OTHERS_STAND && !there) || coopdl_py_at_work(state, thread, there, owner)) {
+        if (OTHERS_STAND)
+            coopdl_py_forget_place(thread, there);
         coopdl_py_ignore_errors(thread, there);
         return COOPDL_PEACE;
     }
@@ -92,15 +93,19 @@ static enum coopdl_verdict look_at(struct module_state *state, struct thread *th
     if (!on_the_way)
         thread->insist = atomic_load(&owner->raised);
     coopdl_py_watch_errors(atomic_load(&coopdl_py_main_module), thread, there);
-    if (thread->kind == KIND_MAIN && !by_exception(thread, owner)) {
+    /* A thread that does not stand still may have an exception at work that is not seen from here:
+     * what it finds itself counts. */
+    bool calm = !OTHERS_STAND && atomic_exchange(&thread->calm, false);
+    if (thread->kind == KIND_MAIN && (calm || !by_exception(thread, owner))) {
         /* The place that it is on its way to stays: nothing else would be seen before that. */
         if (thread->pending)
             coopdl_py_take_back(state, thread);
         PyErr_SetInterruptEx(atomic_load(&coopdl_py_signal));
-        return COOPDL_CUT;
+        return calm ? COOPDL_KICK : COOPDL_CUT;
     }
-    coopdl_py_forget_place(thread, there);
-    if (!on_the_way)
+    if (OTHERS_STAND)
+        coopdl_py_forget_place(thread, there);
+    if (!on_the_way || !OTHERS_STAND)
         raise_in(state, thread, owner, there);
     return COOPDL_CUT;
 }

@@ -19,6 +19,14 @@
 
 #include <stdatomic.h>
 
+/* Whether the other threads stand still, and can be looked at, while this one runs Python's code:
+ * they do not without the interpreter's lock. */
+#ifdef Py_GIL_DISABLED
+#define OTHERS_STAND false
+#else
+#define OTHERS_STAND true
+#endif
+
 /* How a thread is told. */
 enum kind {
     KIND_MAIN,   /* by a signal of Python's */
@@ -55,19 +63,21 @@ struct thread {
     enum kind kind;
     struct entry *_Atomic top;
     struct entry *spare;
-    _Atomic bool wanted;   /* the raiser is to look at it */
-    _Atomic int told;      /* what the raiser made of it: a verdict */
-    _Atomic int unheard;   /* how often it was asked for that since */
-    struct entry *pending; /* an asynchronous exception is on its way for this one */
-    PyObject *awaited;     /* the code in which a place to raise is looked for (place.c) */
-    void *awaited_in;      /* its frame, not held */
-    int executed;          /* the instruction that was executed last there */
-    bool goes_round;       /* it does only where it goes round a loop there */
-    bool watched;          /* its next error is replaced by what is due */
+    _Atomic bool wanted; /* the raiser is to look at it */
+    _Atomic bool calm;   /* it was told and found nothing to raise, since the raiser looked at it */
+    _Atomic int told;    /* what the raiser made of it: a verdict */
+    _Atomic int unheard; /* how often it was asked for that since */
+    struct entry *_Atomic pending; /* an asynchronous exception is on its way for this one */
+    PyObject *awaited;             /* the code in which a place to raise is looked for (place.c) */
+    void *awaited_in;              /* its frame, not held */
+    int executed;                  /* the instruction that was executed last there */
+    bool goes_round;               /* it does only where it goes round a loop there */
+    _Atomic bool watched;          /* its next error is replaced by what is due */
     struct hold hold;
-    bool insist;     /* what is due is a DeadlineInsists */
-    PyObject *error; /* our exception that was raised in it last, while it lives; not counted */
-    int64_t raised_at;
+    _Atomic bool insist; /* what is due is a DeadlineInsists */
+    PyObject
+        *_Atomic error; /* our exception that was raised in it last, while it lives; not counted */
+    _Atomic int64_t raised_at;
     unsigned int insisted; /* how often it was told again */
     struct thread *_Atomic next;
 };

@@ -41,33 +41,7 @@ static bool stems_from(struct module_state *state, PyObject *exception, const st
     return false;
 }
 
-#ifdef Py_GIL_DISABLED
-
-/* No other thread stands still to be looked at: what it is handling is asked of the interpreter. */
-static bool is_handled(struct module_state *state, const struct thread *thread,
-                       PyThreadState *Py_UNUSED(there), const struct entry *owner)
-{
-    PyObject *function = PySys_GetObject("_current_exceptions");
-    PyObject *all = function ? PyObject_CallNoArgs(function) : NULL;
-    PyObject *ident = PyLong_FromUnsignedLong(thread->ident);
-    PyObject *exception = all && ident ? PyDict_GetItem(all, ident) : NULL;
-    bool found = exception && stems_from(state, exception, owner);
-    Py_XDECREF(ident);
-    Py_XDECREF(all);
-    PyErr_Clear();
-    return found;
-}
-
-static bool is_coming(struct module_state *Py_UNUSED(state), const struct thread *Py_UNUSED(thread),
-                      const struct entry *Py_UNUSED(owner))
-{
-    return false;
-}
-
-#else
-
-static bool is_handled(struct module_state *state, const struct thread *Py_UNUSED(thread),
-                       PyThreadState *there, const struct entry *owner)
+static bool is_handled(struct module_state *state, PyThreadState *there, const struct entry *owner)
 {
     bool grace = atomic_load(&owner->deadline) > coopdl_now() - AFTER_INTERRUPT;
     for (_PyErr_StackItem *item = there->exc_info; item; item = item->previous_item)
@@ -90,22 +64,27 @@ static PyObject *handled_in(PyFrameObject *frame)
     return generator ? ((PyGenObject *)generator)->gi_exc_state.exc_value : NULL;
 }
 
+/* It lives, and was raised a moment ago. */
+static bool has_just_come(const struct thread *thread)
+{
+    return atomic_load(&thread->error) && coopdl_now() - atomic_load(&thread->raised_at) < TRANSIT;
+}
+
 /* The exception lives, but the thread does not handle it. */
 static bool is_coming(struct module_state *state, const struct thread *thread,
                       const struct entry *owner)
 {
-    if (!thread->error || !stems_from(state, thread->error, owner))
+    PyObject *error = atomic_load(&thread->error);
+    if (!error || !stems_from(state, error, owner))
         return false;
-    if (coopdl_now() - thread->raised_at < TRANSIT)
+    if (has_just_come(thread))
         return true;
-    PyObject *traceback = ((PyBaseExceptionObject *)thread->error)->traceback;
+    PyObject *traceback = ((PyBaseExceptionObject *)error)->traceback;
     for (; traceback; traceback = (PyObject *)((PyTracebackObject *)traceback)->tb_next)
         if (stems_from(state, handled_in(((PyTracebackObject *)traceback)->tb_frame), owner))
             return true;
     return false;
 }
-
-#endif
 
 static bool is_last(struct module_state *state, const struct entry *owner)
 {
@@ -113,9 +92,27 @@ static bool is_last(struct module_state *state, const struct entry *owner)
     return last && stems_from(state, last, owner);
 }
 
+/* A thread that does not stand still: what it is handling is asked of the interpreter. */
+static bool is_handled_somewhere(struct module_state *state, const struct thread *thread,
+                                 const struct entry *owner)
+{
+    PyObject *function = PySys_GetObject("_current_exceptions");
+    PyObject *all = function ? PyObject_CallNoArgs(function) : NULL;
+    PyObject *ident = PyLong_FromUnsignedLong(thread->ident);
+    PyObject *exception = all && ident ? PyDict_GetItem(all, ident) : NULL;
+    bool found = exception && stems_from(state, exception, owner);
+    Py_XDECREF(ident);
+    Py_XDECREF(all);
+    PyErr_Clear();
+    return found;
+}
+
 bool coopdl_py_at_work(struct module_state *state, const struct thread *thread,
                        PyThreadState *there, const struct entry *owner)
 {
-    return there && (is_handled(state, thread, there, owner) || is_last(state, owner) ||
-                     is_coming(state, thread, owner));
+    if (!there)
+        return !OTHERS_STAND &&
+               (is_handled_somewhere(state, thread, owner) || has_just_come(thread));
+    return is_handled(state, there, owner) || is_last(state, owner) ||
+           is_coming(state, thread, owner);
 }

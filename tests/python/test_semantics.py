@@ -18,6 +18,7 @@ import random
 import socket
 import statistics
 import sys
+import sysconfig
 import threading
 import time
 import timeit
@@ -36,6 +37,19 @@ ROUNDS = 10_000
 def spin():
     while True:
         pass
+
+
+FREE_THREADED = bool(sysconfig.get_config_var('Py_GIL_DISABLED'))
+
+
+def where_it_is_raised(test):
+    """A test of where in the code it is raised."""
+    @functools.wraps(test)
+    def run(self):
+        if FREE_THREADED and isinstance(self, Worker):
+            self.skipTest('on free-threaded builds it is raised in a worker where the interpreter puts it')
+        test(self)
+    return run
 
 
 class Main:
@@ -292,6 +306,7 @@ def clean_up(seconds):
 
 
 class Both(Expiry):
+    @where_it_is_raised
     def test_every_handler_of_the_body_runs(self):
         for loop in HANDLED:
             begun = 0
@@ -326,6 +341,7 @@ class Both(Expiry):
         with ours, theirs:
             self.call(run)
 
+    @where_it_is_raised
     def test_a_body_that_fails_otherwise_is_chained(self):
         def body():
             try:
@@ -343,6 +359,7 @@ class Both(Expiry):
 
         self.call(run)
 
+    @where_it_is_raised
     def test_what_is_no_error_is_left_alone(self):
         def run():
             with self.assertRaises(SystemExit):
@@ -482,6 +499,7 @@ class Both(Expiry):
                 self.assertEqual(log[1:], ['done'])
                 self.assertNotIsInstance(log[0], coopdl.DeadlineExceeded)
 
+    @where_it_is_raised
     def test_clean_up_in_a_suspended_coroutine(self):
         """The coroutine was ended while it computed, and its loop waits for its clean-up."""
         cleaned = []
@@ -514,6 +532,7 @@ class Both(Expiry):
         error = self.ends(body)
         self.assertEqual(raised, [error])
 
+    @where_it_is_raised
     def test_a_destructor_while_it_unwinds(self):
         """What a frame held is destroyed when the exception leaves it."""
         ended = []
@@ -536,6 +555,7 @@ class Both(Expiry):
         self.ends(body)
         self.assertEqual(ended, [True])
 
+    @where_it_is_raised
     def test_locks_that_are_taken_in_python(self):
         for make in LOCKS:
             for _ in range(30):
@@ -544,6 +564,7 @@ class Both(Expiry):
                     self.ends(loop, random.uniform(0.001, 0.002))
                     self.assertFalse(taken())
 
+    @where_it_is_raised
     def test_a_lock_that_is_released_as_its_wait_is_ended(self):
         """It has been taken and given back, or it has not been taken."""
         class Timed:
@@ -598,6 +619,7 @@ class Both(Expiry):
                     pass
             self.ends(body)
 
+    @where_it_is_raised
     def test_a_body_that_ends_behind_its_deadline_by_a_hair(self):
         """The clock decides, whether or not anybody has acted."""
         def run():
@@ -840,6 +862,7 @@ class Both(Expiry):
 
         self.call(run)
 
+    @where_it_is_raised
     def test_nothing_is_raised_late(self):
         """Bodies that end at about their deadlines: what is raised afterwards fails the test."""
         counts = {'raised': 0, 'ended': 0}
