@@ -12,6 +12,7 @@ packages=(
   ruby-ffi ruby-mysql2 ruby-pg ruby-redis     # what they time out
   ruby-typhoeus                               #
   python3-dev python3-mesonpy python3-pip     # the Python package, and what its tests use
+  python3.11-dbg                              #
   mypy python3-pytest python3-pytest-timeout  #
   python3-requests python3-psycopg2           #
   python3-redis python3-gevent                #

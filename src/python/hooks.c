@@ -50,8 +50,19 @@ static enum coopdl_verdict verdict_on(struct thread *thread, const struct entry 
                                                                              : COOPDL_KICK;
 }
 
-/* The hook, on the library's thread. */
-static enum coopdl_verdict on_expired(pid_t tid, coopdl_scope *Py_UNUSED(scope))
+static bool is_entered(const struct thread *thread, const coopdl_scope *scope)
+{
+    const struct entry *entry = atomic_load(&thread->top);
+    while (entry && &entry->scope != scope)
+        entry = atomic_load(&entry->outer);
+    return entry;
+}
+
+/* The hook, on the library's thread.
+ * The library's list and ours do not change at once: where a shield is left, or a scope moved,
+ * theirs is the first.  So a scope of ours that is not due by our list is so in a moment; to cut
+ * what is called then, with nothing to raise, would be an error of its own. */
+static enum coopdl_verdict on_expired(pid_t tid, coopdl_scope *scope)
 {
     struct thread *thread = coopdl_py_find(tid);
     struct entry *owner = thread ? coopdl_py_owner(thread, coopdl_now()) : NULL;
@@ -59,8 +70,10 @@ static enum coopdl_verdict on_expired(pid_t tid, coopdl_scope *Py_UNUSED(scope))
         coopdl_py_ask(thread);
         return COOPDL_PEACE;
     }
-    if (!owner || thread->kind == KIND_FOREIGN)
+    if (!thread || thread->kind == KIND_FOREIGN)
         return COOPDL_CUT;
+    if (!owner)
+        return is_entered(thread, scope) ? COOPDL_PEACE : COOPDL_CUT;
     enum coopdl_verdict verdict = verdict_on(thread, owner);
     return owner == &coopdl_py_budget ? gently(verdict) : verdict;
 }
