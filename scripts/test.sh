@@ -100,6 +100,11 @@ import xml.etree.ElementTree
 count = collections.Counter()
 
 
+def plain(name):
+    """Without the project and the suite."""
+    return name.rpartition(" / ")[2]
+
+
 def verdict(case):
     if case.find("failure") is not None or case.find("error") is not None:
         return "failed"
@@ -111,17 +116,18 @@ for log in sys.argv[2:]:
     with_failures = set()
     alone = {}  # programs that are one test
     for suite in xml.etree.ElementTree.parse(log + ".junit.xml").iter("testsuite"):
-        program = suite.get("name").partition(".")[2]
+        program = plain(suite.get("name").partition(".")[2])
         for case in suite.iter("testcase"):
             count[verdict(case)] += 1
+            name = program or plain(case.get("name"))
             if not program:
-                alone[case.get("name")] = verdict(case)
+                alone[name] = verdict(case)
             if verdict(case) == "failed":
-                with_failures.add(program or case.get("name"))
+                with_failures.add(name)
 
     for line in open(log + ".json", encoding="utf-8"):
         test = json.loads(line)
-        name = test["name"].rpartition(" / ")[2]
+        name = plain(test["name"])
         if test["result"] in ("OK", "SKIP", "EXPECTEDFAIL") or name in with_failures:
             continue
         count["failed"] += 1
