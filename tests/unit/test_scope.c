@@ -24,7 +24,7 @@ Test(scope, passed)
     expect(coopdl_passed(INT64_MIN) && coopdl_passed(0));
     expect(!coopdl_passed(COOPDL_NEVER) && !coopdl_passed(coopdl_after(3600 * COOPDL_SECOND)));
     for (int round = 0; round < 300; round++) {
-        int64_t deadline = coopdl_after(round % 30 * 100 * COOPDL_MICROSECOND);
+        int64_t deadline = coopdl_after(round % 30 * (100 * COOPDL_MICROSECOND));
         while (!coopdl_passed(deadline) && coopdl_now() < deadline)
             ;
         expect(coopdl_now() >= deadline, "early");
