@@ -80,8 +80,7 @@ static VALUE leave(VALUE arguments)
     struct scope *scope = &call->scope;
     /* The library may not have come round to it yet, but a child that inherited the deadline may
      * have ended by it. */
-    call->expired =
-        coopdl_scope_leave(scope) == 1 || scope->sent || coopdl_passed(scope->deadline);
+    call->expired = coopdl_scope_leave(scope) == 1 || scope->sent || coopdl_passed(scope->deadline);
     call->raised = scope->raised;
     if (!NIL_P(scope->queued))
         coopdl_expiry_collect(scope);
