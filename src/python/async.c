@@ -9,14 +9,23 @@
  */
 #include "async.h"
 
-/* The interpreter's own record of a thread; null if that is gone. */
 #ifdef Py_GIL_DISABLED
+
 /* Threads come and go while one looks for it. */
 PyThreadState *coopdl_py_there(const struct thread *Py_UNUSED(thread))
 {
     return NULL;
 }
+
+/* Until the exception is made.  Somebody else's may have taken its place: to send it again does no
+ * harm. */
+bool coopdl_py_under_way(const struct thread *thread)
+{
+    return thread->pending;
+}
+
 #else
+
 PyThreadState *coopdl_py_there(const struct thread *thread)
 {
     PyThreadState *there = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
@@ -24,16 +33,7 @@ PyThreadState *coopdl_py_there(const struct thread *thread)
         there = PyThreadState_Next(there);
     return there;
 }
-#endif
 
-#ifdef Py_GIL_DISABLED
-/* Until the exception is made.  Somebody else's may have taken its place: to send it again does no
- * harm. */
-bool coopdl_py_under_way(const struct thread *thread)
-{
-    return thread->pending;
-}
-#else
 static PyObject **slot_of(const struct thread *thread)
 {
     PyThreadState *there = coopdl_py_there(thread);
@@ -45,6 +45,7 @@ bool coopdl_py_under_way(const struct thread *thread)
     PyObject **slot = slot_of(thread);
     return thread->pending && slot && *slot;
 }
+
 #endif
 
 void coopdl_py_take_back(struct module_state *state, struct thread *thread)

@@ -66,6 +66,7 @@ static bool take_tool_once(PyObject *module)
 }
 
 #ifdef Py_GIL_DISABLED
+/* The raiser and the main thread may both want it for the first time. */
 static bool take_tool(PyObject *module)
 {
     static PyMutex taking;
