@@ -6,8 +6,20 @@
  * set wins: somebody else's is left alone.  What is set is raised when that
  * thread looks at its interrupts, which may be long after; so who leaves the
  * scope that it is for takes it back.
+ *
+ * Up to 3.12 a flag of the interpreter's says that there is one, for all its
+ * threads.  It goes down only where one is raised; while it is up each thread
+ * looks at its interrupts wherever it may, for nothing, and in 3.11 one that is
+ * traced looks at them for ever.  Neither a thread that waits nor one that was
+ * taken back may do that to a program.  So the raiser puts the flag down each
+ * time.  What must hold: a thread for which there is one still finds it.  It does
+ * not have the interpreter's lock then, since the raiser does; and as it takes
+ * that, it puts the flag up itself.  So it does also when it is kicked where it
+ * waits for a lock, to wait on; which is why the raiser comes back for that.
  */
 #include "async.h"
+
+#include "raiser.h"
 
 #ifdef Py_GIL_DISABLED
 
@@ -48,6 +60,53 @@ bool coopdl_py_under_way(const struct thread *thread)
 
 #endif
 
+#if PY_VERSION_HEX < 0x030D0000
+
+static bool flag_is_up; /* with the interpreter's lock */
+
+static void set(unsigned long ident, PyObject *class)
+{
+    PyThreadState_SetAsyncExc(ident, class);
+    flag_is_up = true;
+}
+
+static bool is_one_under_way(void)
+{
+    struct thread *thread = coopdl_py_next(NULL);
+    while (thread && !coopdl_py_under_way(thread))
+        thread = coopdl_py_next(thread);
+    return thread;
+}
+
+bool coopdl_py_lower_flag(void)
+{
+    bool again = is_one_under_way();
+    if (!flag_is_up && !again)
+        return false;
+    PyObject *code = Py_CompileString("0", "<coopdl>", Py_eval_input), *names = PyDict_New();
+    PyThreadState_SetAsyncExc(PyThread_get_thread_ident(), PyExc_Exception);
+    Py_XDECREF(code && names ? PyEval_EvalCode(code, names, names) : NULL);
+    PyErr_Clear();
+    Py_XDECREF(names);
+    Py_XDECREF(code);
+    flag_is_up = false;
+    return again;
+}
+
+#else
+
+static void set(unsigned long ident, PyObject *class)
+{
+    PyThreadState_SetAsyncExc(ident, class);
+}
+
+bool coopdl_py_lower_flag(void)
+{
+    return false;
+}
+
+#endif
+
 void coopdl_py_take_back(struct module_state *state, struct thread *thread)
 {
     thread->pending = NULL;
@@ -58,12 +117,13 @@ void coopdl_py_take_back(struct module_state *state, struct thread *thread)
     if (!state || (slot && *slot != state->exceeded && *slot != state->insists))
         return;
 #endif
-    PyThreadState_SetAsyncExc(thread->ident, NULL);
+    set(thread->ident, NULL);
+    coopdl_py_wake_raiser();
 }
 
 void coopdl_py_send(struct module_state *state, struct thread *thread, struct entry *owner)
 {
     atomic_store(&owner->raised, true);
     thread->pending = owner;
-    PyThreadState_SetAsyncExc(thread->ident, thread->insist ? state->insists : state->exceeded);
+    set(thread->ident, thread->insist ? state->insists : state->exceeded);
 }

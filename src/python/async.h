@@ -17,4 +17,8 @@ bool coopdl_py_under_way(const struct thread *thread);
 /* Takes it back. */
 void coopdl_py_take_back(struct module_state *state, struct thread *thread);
 
+/* For the raiser, after each of these: spares other threads the consequences.  True if they can
+ * come again in a moment. */
+bool coopdl_py_lower_flag(void);
+
 #endif

@@ -13,15 +13,14 @@
 #include "code.h"
 #include "place.h"
 
-#include <pthread.h>
-
 #define WAITS (2 * COOPDL_MILLISECOND)
 #define COMPUTES (10 * COOPDL_MILLISECOND)
 
-/* Whether a thread is where it was when it was looked at the last three times: it waits.  What was
- * found before it came to where nothing is to be raised counts for nothing.
- * A thread that looks itself may do so behind the call that waits, and have what it waited for: but
- * then its stack is shorter than in it. */
+/* Whether a thread is where it was when it was looked at the last three times, and has not worked
+ * for most of the time (then it has only come there again): it waits.  What was found before it
+ * came to where nothing is to be raised counts for nothing. A thread that looks itself may do so
+ * behind the call that waits, and have what it waited for: but then its stack is shorter than in
+ * it. */
 static bool stands(struct thread *thread, PyThreadState *there, const void *stack)
 {
     PyFrameObject *frame = PyThreadState_GetFrame(there);
@@ -35,23 +34,14 @@ static bool stands(struct thread *thread, PyThreadState *there, const void *stac
     thread->hold.stood = same ? thread->hold.stood + 1 : 0;
     Py_XDECREF(code);
     Py_XDECREF(frame);
-    return thread->hold.stood >= 3;
-}
-
-/* The processor time that a thread has used. */
-static int64_t work_of(const struct thread *thread)
-{
-    clockid_t clock;
-    struct timespec time = {0};
-    if (pthread_getcpuclockid((pthread_t)thread->ident, &clock) == 0)
-        clock_gettime(clock, &time);
-    return time.tv_sec * COOPDL_SECOND + time.tv_nsec;
+    return thread->hold.stood >= 3 &&
+           2 * (coopdl_py_work(thread) - thread->hold.work) < coopdl_now() - thread->hold.since;
 }
 
 /* It is where nothing is to be raised: how much it has worked since it was found there first. */
 static int64_t worked(struct thread *thread)
 {
-    int64_t work = work_of(thread);
+    int64_t work = coopdl_py_work(thread);
     if (!thread->hold.since) {
         thread->hold.since = coopdl_now();
         thread->hold.work = work;

@@ -11,7 +11,8 @@
  * - In an `__enter__` or `__exit__` that is written in Python (those of
  *   threading.Condition and multiprocessing's locks are), or below it: what it
  *   has taken is given back by nobody until it has returned, and what it has not
- *   given back yet stays taken.  So too in an `acquire` or `release`.
+ *   given back yet stays taken.  So too in an `acquire` or `release`.  And in a
+ *   `__del__` whatever is raised is thrown away.
  *
  * There nothing is raised; instead each instruction of that code, or of the
  * caller of such a function, is looked at before it is executed (trace.c up to
@@ -58,7 +59,7 @@ static void leave_code(PyCodeObject *object, struct code *code)
 }
 
 static const char *const takers[] = {"__enter__", "acquire", "enter_context", NULL};
-static const char *const givers[] = {"__exit__", "release", NULL};
+static const char *const givers[] = {"__exit__", "release", "__del__", NULL};
 
 static bool is_one_of(PyFrameObject *frame, const char *const *names)
 {

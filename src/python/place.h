@@ -17,7 +17,7 @@
 bool coopdl_py_misplaced(PyThreadState *there, bool computing);
 
 /* Whether that thread is in a function that takes something for its caller or gives it back, such
- * as `__enter__` and `__exit__`. */
+ * as `__enter__`, `__exit__` and `__del__`. */
 bool coopdl_py_between(PyThreadState *there);
 
 /* Has coopdl_py_place_reached called in that thread as soon as its code is at a place that will

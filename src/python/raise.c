@@ -35,6 +35,7 @@ void coopdl_py_raised(struct thread *thread, struct entry *owner, PyObject *erro
     thread->hold.since = 0;
     thread->error = error;
     thread->raised_at = coopdl_now();
+    thread->raised_work = coopdl_py_work(thread);
     /* Its errors stay watched: a destructor may eat this while the error of a cut call is made. */
     thread->insist = true;
     atomic_store(&owner->raised, true);

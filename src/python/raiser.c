@@ -26,6 +26,11 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <time.h>
+
+/* After it was asked it looks after 1, 2, 4 and 8 ms whether a kicked thread has put up the
+ * interpreter's flag again (async.c). */
+#define FIRST_PAUSE COOPDL_MILLISECOND
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t asking = PTHREAD_COND_INITIALIZER;
@@ -48,15 +53,20 @@ void coopdl_py_unlock(void)
 }
 #endif
 
+void coopdl_py_wake_raiser(void)
+{
+    pthread_mutex_lock(&mutex);
+    asked = true;
+    pthread_cond_signal(&asking);
+    pthread_mutex_unlock(&mutex);
+}
+
 /* For a thread of which the raiser is to make something: what it made of it the last time. */
 enum coopdl_verdict coopdl_py_ask(struct thread *thread)
 {
     atomic_store(&thread->wanted, true);
     atomic_fetch_add(&thread->unheard, 1);
-    pthread_mutex_lock(&mutex);
-    asked = true;
-    pthread_cond_signal(&asking);
-    pthread_mutex_unlock(&mutex);
+    coopdl_py_wake_raiser();
     return (enum coopdl_verdict)atomic_load(&thread->told);
 }
 
@@ -122,6 +132,21 @@ static void look_around(void)
     coopdl_py_unlock();
 }
 
+/* With the mutex: until it is asked, for a while if `pause` is one. */
+static void wait_to_be_asked(int64_t pause)
+{
+    struct timespec until;
+    if (!pause) {
+        pthread_cond_wait(&asking, &mutex);
+        return;
+    }
+    clock_gettime(CLOCK_REALTIME, &until);
+    int64_t nanoseconds = until.tv_nsec + pause;
+    until.tv_sec += nanoseconds / COOPDL_SECOND;
+    until.tv_nsec = nanoseconds % COOPDL_SECOND;
+    pthread_cond_timedwait(&asking, &mutex, &until);
+}
+
 /* It keeps one thread state, since who dumps all threads (faulthandler) or counts all memory
  * (tracemalloc) does not expect them to come and go. */
 static void *raise_for_others(void *unused)
@@ -129,17 +154,22 @@ static void *raise_for_others(void *unused)
     PyGILState_STATE before = PyGILState_Ensure();
     PyThreadState *here = PyEval_SaveThread();
     pthread_mutex_lock(&mutex);
+    int64_t pause = 0;
     while (running) {
-        if (!asked) {
-            pthread_cond_wait(&asking, &mutex);
+        if (!asked)
+            wait_to_be_asked(pause);
+        if (!running || (!asked && !pause))
             continue;
-        }
+        bool was_asked = asked;
         asked = false;
         pthread_mutex_unlock(&mutex);
         PyEval_RestoreThread(here);
-        look_around();
+        if (was_asked)
+            look_around();
+        bool again = coopdl_py_lower_flag();
         PyEval_SaveThread();
         pthread_mutex_lock(&mutex);
+        pause = !again ? 0 : was_asked ? FIRST_PAUSE : pause < 8 * FIRST_PAUSE ? 2 * pause : 0;
     }
     pthread_mutex_unlock(&mutex);
     PyEval_RestoreThread(here);

@@ -17,6 +17,9 @@ void coopdl_py_raiser_forked(void);
 /* Has it look at a thread; what it made of it the last time. */
 enum coopdl_verdict coopdl_py_ask(struct thread *thread);
 
+/* Has it go round once. */
+void coopdl_py_wake_raiser(void);
+
 /* Takes back what is on its way to the calling thread. */
 void coopdl_py_cancel(struct thread *thread);
 

@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 static struct thread *_Atomic threads;
@@ -129,6 +130,15 @@ struct thread *coopdl_py_find(pid_t tid)
 struct thread *coopdl_py_next(struct thread *thread)
 {
     return thread ? atomic_load(&thread->next) : atomic_load(&threads);
+}
+
+/* By its number, in the form that Linux gives such clocks: pthread_getcpuclockid reads the memory
+ * of a thread that may be gone. */
+int64_t coopdl_py_work(const struct thread *thread)
+{
+    struct timespec time = {0};
+    clock_gettime((clockid_t)(~(unsigned int)atomic_load(&thread->tid) << 3 | 6), &time);
+    return time.tv_sec * COOPDL_SECOND + time.tv_nsec;
 }
 
 struct entry *coopdl_py_owner(const struct thread *thread, int64_t now)

@@ -77,8 +77,9 @@ struct thread {
     _Atomic bool insist; /* what is due is a DeadlineInsists */
     PyObject
         *_Atomic error; /* our exception that was raised in it last, while it lives; not counted */
-    _Atomic int64_t raised_at;
-    unsigned int insisted; /* how often it was told again */
+    _Atomic int64_t raised_at;   /* when, */
+    _Atomic int64_t raised_work; /* and the processor time that it had used then */
+    unsigned int insisted;       /* how often it was told again */
     struct thread *_Atomic next;
 };
 
@@ -91,6 +92,9 @@ struct thread *coopdl_py_self(void);
 /* The record of a thread; null if it has none. */
 struct thread *coopdl_py_find(pid_t tid);
 struct thread *coopdl_py_next(struct thread *thread);
+
+/* The processor time that a thread has used; 0 if it is gone. */
+int64_t coopdl_py_work(const struct thread *thread);
 
 /* The outermost of a thread's entries that has expired, up to the innermost shield; null if none
  * has. */

@@ -22,6 +22,7 @@
 #include <frameobject.h>
 
 #define TRANSIT (10 * COOPDL_MILLISECOND)
+#define LONG_TRANSIT (40 * COOPDL_MILLISECOND) /* eight turns of sys.getswitchinterval() */
 #define AFTER_INTERRUPT (100 * COOPDL_MILLISECOND)
 
 /* Whether this exception or what it was raised in is one of ours for that entry. */
@@ -64,10 +65,14 @@ static PyObject *handled_in(PyFrameObject *frame)
     return generator ? ((PyGenObject *)generator)->gi_exc_state.exc_value : NULL;
 }
 
-/* It lives, and was raised a moment ago. */
+/* It lives, and was raised a moment ago: a moment of the thread's own time, since it may have to
+ * wait for the interpreter's lock where others compute, but not for long. */
 static bool has_just_come(const struct thread *thread)
 {
-    return atomic_load(&thread->error) && coopdl_now() - atomic_load(&thread->raised_at) < TRANSIT;
+    int64_t since = coopdl_now() - atomic_load(&thread->raised_at);
+    return atomic_load(&thread->error) && since < LONG_TRANSIT &&
+           (since < TRANSIT ||
+            coopdl_py_work(thread) - atomic_load(&thread->raised_work) < TRANSIT);
 }
 
 /* The exception lives, but the thread does not handle it. */

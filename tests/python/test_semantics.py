@@ -533,27 +533,38 @@ class Both(Expiry):
         self.assertEqual(raised, [error])
 
     @where_it_is_raised
-    def test_a_destructor_while_it_unwinds(self):
-        """What a frame held is destroyed when the exception leaves it."""
-        ended = []
+    def test_what_is_destroyed_while_it_unwinds(self):
+        """The beginning of the list is nobody's by then: not even the traceback's, which holds
+        frames."""
+        ended, lost, watched = [], [], []
+
+        def compute(_):
+            end = time.monotonic() + 0.005
+            while time.monotonic() < end:
+                pass
+            ended.append(True)
 
         class Slow:
-            def __del__(self):
-                end = time.monotonic() + 0.005
-                while time.monotonic() < end:
-                    pass
-                ended.append(True)
+            __del__ = compute
 
-        def hold():
-            slow = Slow()
-            spin()
-            return slow
+        class Plain:
+            pass
 
-        def body():
-            hold()
+        def plain():
+            thing = Plain()
+            watched.append(weakref.ref(thing, compute))
+            return thing
 
-        self.ends(body)
-        self.assertEqual(ended, [True])
+        hook, sys.unraisablehook = sys.unraisablehook, lost.append
+        try:
+            for make in Slow, plain:
+                with self.subTest(make.__name__):
+                    ended.clear()
+                    self.ends(lambda: [make(), spin()])  # noqa: B023
+                    self.assertEqual(ended, [True])
+                    self.assertEqual(lost, [])
+        finally:
+            sys.unraisablehook = hook
 
     @where_it_is_raised
     def test_locks_that_are_taken_in_python(self):
@@ -667,12 +678,41 @@ class Both(Expiry):
             spin()
 
         # What is raised in a destructor is reported and lost; the body is ended all the same.
-        import sys
         hook, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
         try:
             self.ends(body)
         finally:
             sys.unraisablehook = hook
+
+    @where_it_is_raised
+    def test_in_short_destructors(self):
+        """Each runs to its end, and nothing that is raised is lost in one."""
+        begun, ended, lost = [], [], []
+
+        class Short:
+            def __del__(self):
+                begun.append(True)
+                self.compute()
+                ended.append(True)
+
+            def compute(self):
+                end = time.monotonic() + 0.0005
+                while time.monotonic() < end:
+                    pass
+
+        def body():
+            while True:
+                Short()
+
+        hook, sys.unraisablehook = sys.unraisablehook, lost.append
+        try:
+            for _ in range(30):
+                self.ends(body, random.uniform(0.001, 0.002))
+        finally:
+            sys.unraisablehook = hook
+        self.assertEqual(lost, [])
+        self.assertEqual(len(begun), len(ended))
+        self.assertGreater(len(begun), 30)
 
     def test_nested(self):
         def run(outer_seconds, inner_seconds, expected):
@@ -1145,6 +1185,50 @@ class Interface(unittest.TestCase):
             coopdl.timeout(1)(generator)
         with self.assertRaises(TypeError):
             coopdl.timeout(1)(5)
+
+    def test_an_exception_that_waits_or_is_taken_back_stops_no_other_thread(self):
+        """In 3.11 one that is traced would look for it for ever."""
+        def nothing():
+            pass
+
+        def traced():
+            trace = sys.gettrace()
+            sys.settrace(lambda *_: None)
+            try:
+                # It is visited meanwhile, and kicked.
+                end = time.monotonic() + 0.3
+                while time.monotonic() < end:
+                    nothing()
+            finally:
+                sys.settrace(trace)
+
+        def waits():
+            with self.assertRaises(coopdl.DeadlineExceeded), coopdl.timeout(SHORT):
+                lock.acquire()
+            log.append('ended')
+
+        def ends_by_a_hair():
+            for _ in range(300):
+                when = time.monotonic() + 0.0005
+                with contextlib.suppress(coopdl.DeadlineExceeded), coopdl.timeout_at(when):
+                    while time.monotonic() < when - 0.00001:
+                        pass
+            log.append('ended')
+
+        log, lock = [], threading.Lock()
+        lock.acquire()
+        thread = threading.Thread(target=waits)
+        thread.start()
+        time.sleep(2 * SHORT)
+        traced()
+        self.assertEqual(log, [])
+        lock.release()
+        thread.join()
+        thread = threading.Thread(target=ends_by_a_hair)
+        thread.start()
+        thread.join()
+        traced()
+        self.assertEqual(log, ['ended', 'ended'])
 
     def test_docstrings(self):
         for name in coopdl.__all__:
