@@ -16,12 +16,13 @@
 #define WAITS (2 * COOPDL_MILLISECOND)
 #define COMPUTES (10 * COOPDL_MILLISECOND)
 
-/* Whether a thread is where it was when it was looked at the last three times, and has not worked
- * for most of the time (then it has only come there again): it waits.  What was found before it
- * came to where nothing is to be raised counts for nothing. A thread that looks itself may do so
- * behind the call that waits, and have what it waited for: but then its stack is shorter than in
- * it. */
-static bool stands(struct thread *thread, PyThreadState *there, const void *stack)
+/* Whether a thread is where it was when it was looked at the last few times, and has not worked for
+ * most of the time (then it has only come there again): it waits.  What was found before it came to
+ * where nothing is to be raised counts for nothing.
+ * A thread that looks itself may do so behind the call that waits, and have what it waited for: but
+ * then its stack is shorter than in it.  For it two looks are enough, after 1 and 3 ms: the others
+ * are 7 and 15 ms late, and another thread may be found waiting for the interpreter's lock. */
+static bool stands(struct thread *thread, PyThreadState *there, const void *stack, int looks)
 {
     PyFrameObject *frame = PyThreadState_GetFrame(there);
     PyCodeObject *code = frame ? PyFrame_GetCode(frame) : NULL;
@@ -34,7 +35,7 @@ static bool stands(struct thread *thread, PyThreadState *there, const void *stac
     thread->hold.stood = same ? thread->hold.stood + 1 : 0;
     Py_XDECREF(code);
     Py_XDECREF(frame);
-    return thread->hold.stood >= 3 &&
+    return thread->hold.stood >= looks &&
            2 * (coopdl_py_work(thread) - thread->hold.work) < coopdl_now() - thread->hold.since;
 }
 
@@ -55,7 +56,7 @@ static int64_t worked(struct thread *thread)
  * still there the next time, in its wait. */
 bool coopdl_py_holds_here(struct thread *thread, PyThreadState *here)
 {
-    bool waited = thread->hold.waits, stood = stands(thread, here, __builtin_frame_address(0));
+    bool waited = thread->hold.waits, stood = stands(thread, here, __builtin_frame_address(0), 2);
     thread->hold.waits = false;
     if (!coopdl_py_between(here)) {
         thread->hold.since = 0;
@@ -72,7 +73,7 @@ bool coopdl_py_holds_here(struct thread *thread, PyThreadState *here)
 bool coopdl_py_holds_there(struct thread *thread, PyThreadState *there)
 {
     bool between = coopdl_py_between(there);
-    thread->hold.waits = between && stands(thread, there, NULL);
+    thread->hold.waits = between && stands(thread, there, NULL, 3);
     if (!between && !coopdl_py_misplaced(there, false)) {
         thread->hold.since = 0;
         return false;
