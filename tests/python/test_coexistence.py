@@ -353,6 +353,23 @@ class Interrupt(unittest.TestCase):
         ended = [self.both(block, 0.00005 * (number - ROUNDS // 2)) for number in range(ROUNDS)]
         self.figures = f'the deadline came first in {sum(ended)} of {ROUNDS}'
 
+    def test_while_it_is_handled(self):
+        """What a program does about it is not disturbed for a while."""
+        done = []
+        self.addCleanup(signal.signal, signal.SIGALRM,
+                        signal.signal(signal.SIGALRM, signal.default_int_handler))
+        with self.assertRaises(KeyboardInterrupt):
+            with coopdl.timeout(DEADLINE) as scope:
+                signal.setitimer(signal.ITIMER_REAL, DEADLINE / 2)
+                try:
+                    time.sleep(30)
+                except KeyboardInterrupt:
+                    while time.monotonic() < scope.when() + 0.02:
+                        pass
+                    done.append(True)
+                    raise
+        self.assertEqual(done, [True])
+
     def test_at_the_same_moment_in_a_sleep(self):
         self.check(lambda: time.sleep(30))
 
