@@ -68,6 +68,8 @@ static void set(unsigned long ident, PyObject *class)
 {
     PyThreadState_SetAsyncExc(ident, class);
     flag_is_up = true;
+    if (!class) /* where it is sent the raiser itself is at work */
+        coopdl_py_wake_raiser();
 }
 
 static bool is_one_under_way(void)
@@ -118,7 +120,6 @@ void coopdl_py_take_back(struct module_state *state, struct thread *thread)
         return;
 #endif
     set(thread->ident, NULL);
-    coopdl_py_wake_raiser();
 }
 
 void coopdl_py_send(struct module_state *state, struct thread *thread, struct entry *owner)
