@@ -16,8 +16,8 @@
  *           absolute time of CLOCK_MONOTONIC, the clock of coopdl_now().  It is
  *           rounded up to 8 ns, never down.
  * Threads.  A scope belongs to the thread that entered it; every function here
- *           works on the calling thread alone.  All may be called from any
- *           number of threads at once.
+ *           but coopdl_lend, coopdl_move and coopdl_cuts_of_budget works on the
+ *           calling thread alone.  All may be called from any number of threads at once.
  * Signals.  "Async-signal-safe: yes" means that the function may be called in a
  *           signal handler, also one that interrupted the same function.
  *           "After the first" means: yes, once this thread has entered or
@@ -28,6 +28,7 @@
 #ifndef COOPDL_H
 #define COOPDL_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -84,12 +85,12 @@ int coopdl_passed(int64_t deadline);
  * Reads a duration as the environment and the command take it: a number of
  * seconds (`5`, `2.5`), or numbers with units, from the largest unit to the
  * smallest, each once (`250ms`, `1m30s`, `1.5h`, `2d`).  Units: d h m s ms us
- * ns.  What is finer than a nanosecond is rounded up.
+ * ns.  A number may have an exponent (`1e3`, `2.5e-1m`).  What is finer than a
+ * nanosecond is rounded up.  `inf` and `infinity` are COOPDL_NEVER.
  * Returns 0 and stores the nanoseconds, or -1 and stores nothing.
  * Threads: any.  Async-signal-safe: yes.
- * Errors: EINVAL for anything else (empty, a sign, blanks, nan, inf, an
- * exponent, an unknown unit, trailing text), ERANGE above 292 years
- * (INT64_MAX ns).
+ * Errors: EINVAL for anything else (empty, a sign, blanks, nan, an unknown
+ * unit, trailing text), ERANGE above 292 years (INT64_MAX ns).
  */
 int coopdl_duration(const char *text, int64_t *nanoseconds);
 
@@ -103,7 +104,8 @@ int coopdl_duration(const char *text, int64_t *nanoseconds);
  * Threads: the scope is the calling thread's.  Async-signal-safe: after the
  * first.
  * Errors: EAGAIN or ENOMEM when the thread that watches the deadlines, or
- * memory for the thread's record, cannot be had; EINVAL for a null scope.
+ * memory for the thread's record, cannot be had; EPERM when a filter of system
+ * calls refuses what a deadline takes; EINVAL for a null scope.
  */
 int coopdl_enter(coopdl_scope *scope, int64_t deadline);
 
@@ -124,9 +126,12 @@ int coopdl_leave(coopdl_scope *scope);
 /*
  * Gives a scope that is entered another deadline, earlier or later.  One that
  * has expired and gets a deadline in the future cuts nothing until then.
- * Threads: the one that entered.  Async-signal-safe: yes.
- * Errors: EINVAL when the calling thread is not inside this scope, or the
- * scope is a shield.
+ * Threads: the one that entered; or any other, while a lock of the caller's
+ * keeps that one from entering, leaving, moving and delivering scopes.  Such a
+ * call waits for a kick that is under way, 100 ms at the most where the thread
+ * blocks it.
+ * Async-signal-safe: in the thread that entered.
+ * Errors: EINVAL when no thread is inside this scope, or the scope is a shield.
  */
 int coopdl_move(coopdl_scope *scope, int64_t deadline);
 
@@ -172,6 +177,83 @@ int64_t coopdl_remaining(void);
  */
 void coopdl_outlive(void);
 
+/*
+ * Lends a deadline to another thread of this process: from now on, and until
+ * this is called again for that thread with COOPDL_NEVER, it is inside
+ * `deadline` as it would be inside a budget: below all scopes of its own, and
+ * hidden by its shields.  Once it has passed, calls of that thread are cut as in
+ * a scope, and the hook `expired` is called for it with a null scope.  For
+ * whoever waits for a thread and has no way to give up.  A thread has one such
+ * deadline: a new one replaces the last.  It ends with the thread, and is not
+ * inherited by a forked child.
+ * The thread need not know this library; one that no call of this library has
+ * seen reports no deadline until the kick has reached it.
+ * Taking back waits for a kick that is under way, 100 ms at the most where the
+ * thread blocks it.  When it has returned, nothing new reaches that thread; a
+ * call that had been interrupted before may still be about to return EINTR.
+ * Returns 0 or -1.
+ * Threads: any, the hook `expired` included, also for the calling thread.
+ * Async-signal-safe: no.
+ * Errors: ESRCH when this process has no such thread; EAGAIN when the thread that
+ * watches the deadlines, or memory for a record, cannot be had.
+ */
+int coopdl_lend(pid_t thread, int64_t deadline);
+
+/* Whose deadline has ended a call. */
+typedef enum coopdl_owner_kind {
+    COOPDL_OWNER_SCOPE,
+    COOPDL_OWNER_BUDGET, /* that of the process */
+    COOPDL_OWNER_LENT    /* by coopdl_lend */
+} coopdl_owner_kind;
+
+/*
+ * The first call that a deadline has ended in a thread: cut, or kicked for an exception that a
+ * runtime raises.  Times are in nanoseconds; what is not known is -1, null or "".
+ */
+struct coopdl_cut {
+    coopdl_owner_kind owner;
+    int64_t deadline;   /* that has passed */
+    int64_t length;     /* how long the budget was, in the process that was given it */
+    int64_t at;         /* when the call was ended */
+    int64_t waited;     /* how long it had waited by then */
+    int64_t silent;     /* how long its TCP connection had carried no data, either way */
+    uint64_t cuts;      /* how many calls this deadline has cut up to now */
+    const void *caller; /* the address to which the call returns */
+    pid_t thread;
+    int descriptor;    /* that it waited for; of several: the one that `target` is about */
+    char name[16];     /* of the thread */
+    char call[24];     /* such as "recv" */
+    char target[128];  /* such as "tcp 10.0.0.7:5432", "pipe", "/run/x.fifo", "pid 4711 sleep 60" */
+    char library[64];  /* the file that `caller` lies in, such as "libpq.so.5" */
+    char function[64]; /* the symbol there, such as "PQexec+0x4f", where there is one */
+};
+
+/*
+ * What the deadline of a scope has ended first in the calling thread: of one that it is inside, or
+ * has left, until it enters another at the same depth.  Null: of the budget, or what was lent.
+ * Returns 1 and fills in *cut; 0 if no call was ended, or none that the wrappers have seen.
+ * Threads: the one that entered; 0 elsewhere.  Async-signal-safe: yes.  Errors: none.
+ */
+int coopdl_cut_of(const coopdl_scope *scope, struct coopdl_cut *cut);
+
+/*
+ * What the budget has ended first in each thread of the process that lives, the calling one
+ * included: fills in at most `room` of them, and returns how many there are.
+ * Threads: any.  Async-signal-safe: yes.  Errors: none.
+ */
+int coopdl_cuts_of_budget(struct coopdl_cut *cuts, int room);
+
+/*
+ * The same as coopdl_cut_of as text, such as
+ *
+ *     in recv() on tcp 10.0.0.7:5432, called by libpq.so.5
+ *
+ * to follow a text of the caller's own.  Writes at most `size` bytes with the null at the end, and
+ * returns how long the whole text is, as snprintf does; "" and 0 where there is nothing to say.
+ * Threads, async-signal-safety, errors: as coopdl_cut_of.
+ */
+int coopdl_describe(const coopdl_scope *scope, char *text, size_t size);
+
 /* Why a thread was kicked, for coopdl_kicks. */
 typedef enum coopdl_kick_cause {
     COOPDL_KICK_EXPIRY,    /* its deadline passed: the first kick */
@@ -188,6 +270,17 @@ typedef enum coopdl_kick_cause {
  * Threads: any.  Async-signal-safe: yes.  Errors: none.
  */
 uint64_t coopdl_kicks(coopdl_kick_cause cause);
+
+/* How much must have been asked for by COOPDL_LOG for a line to be written: anything, or `debug`.
+ */
+typedef enum coopdl_log_level { COOPDL_LOG_CUTS, COOPDL_LOG_DEBUG } coopdl_log_level;
+
+/*
+ * Writes one line to the log of COOPDL_LOG, with the names of the program and the thread before it;
+ * does nothing where there is no log, or its level is lower.  Of a long text the beginning.
+ * Threads: any.  Async-signal-safe: yes.  Errors: none.
+ */
+void coopdl_log(coopdl_log_level level, const char *text);
 
 /*
  * Whether libc's blocking calls in this process go through this library, as
@@ -215,7 +308,7 @@ const char *coopdl_version(void);
  *   COOPDL_KICK   an exception is on its way to the thread: kick it out of the
  *                 call that it is in, but cut nothing, so that the clean-up
  *                 can do I/O
- *   COOPDL_PEACE  the exception is at work: neither kick nor cut
+ *   COOPDL_PEACE  the exception is being handled: neither kick nor cut
  *
  * `expired` runs on the library's own thread, never in a signal handler: it may
  * lock and allocate, and it holds up every other deadline of the process while
@@ -243,7 +336,8 @@ int coopdl_set_hooks(const struct coopdl_hooks *hooks);
 /*
  * Delivers an expired scope from within its own thread: the runtime has raised
  * its exception here and now, without waiting for the hook.  The scope cuts
- * nothing until the hook answers COOPDL_CUT.
+ * nothing until the hook answers COOPDL_CUT.  Null: the budget, or a deadline
+ * that was lent to this thread.
  * Threads: the one that entered.  Async-signal-safe: yes.
  * Errors: EINVAL when the calling thread is not inside this scope, or the
  * scope has not expired.

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """usage: scripts/calls.py [--update | --check]
 
-Prints the README's list of calls, made from the table in src/preload/calls.def;
---update writes it into README.md, between the two markers there; --check says by
-the exit status whether that is what it already says.
+Prints the list of calls, made from the table in src/preload/calls.def; --update
+writes it into docs/calls.md, between the two markers there; --check says by the
+exit status whether that is what it already says.
 
 Exit status: 0, 1 where --check finds a difference, 125 for an argument, a table
-or a README that is not understood.
+or a page that is not understood.
 """
 import ast
 import collections
@@ -20,15 +20,17 @@ import textwrap
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TABLE = 'src/preload/calls.def'
+PAGE = 'docs/calls.md'
 BEGIN = '<!-- begin: written by scripts/calls.py --update -->'
 END = '<!-- end -->'
 
-# What the README says of rows that cut nothing.
+# What the list says of rows that cut nothing.
 INHERIT = 'Wrapped too, so that children inherit the deadline and waiting for them ends by it'
 PURPOSE = {
     'MASK': 'Wrapped too, so that the kick stays deliverable',
     'CHILD': INHERIT,
     'VARIADIC': INHERIT,
+    'JOIN': 'Wrapped too, so that the thread that is waited for gets the deadline of an expired one',
 }
 
 # Columns that hold string literals; the others are C.
@@ -113,7 +115,7 @@ def fill(text, first='', rest=''):
 
 
 def section(rows):
-    """What the README says of the calls."""
+    """The list of calls."""
     calls = [row for row in rows if 'cut' in row]
     named = {row['name'] for row in calls}
     aliases = collections.defaultdict(list)
@@ -137,12 +139,12 @@ def section(rows):
     for row in rows:
         if row.exported() and row.exported() == row['name'] not in named:
             if row.macro not in PURPOSE:
-                fail(f'PURPOSE does not say what the README is to say of {row.macro} rows')
+                fail(f'PURPOSE does not say what the list is to say of {row.macro} rows')
             others[PURPOSE[row.macro]] += [row['name']] + aliases[row['name']]
     for purpose, names in others.items():
         lines += ['', fill(f'{purpose}: {code(names)}.')]
 
-    lines += ['', 'Left alone, and why ([`calls.def`](src/preload/calls.def) has all the names):',
+    lines += ['', f'Left alone, and why (`{TABLE}` has all the names):',
               '']
     for reason, names in left(rows):
         shown = [n for n in names if not n.startswith('_') and '64' not in n][:NAMES_SHOWN]
@@ -150,6 +152,24 @@ def section(rows):
         if shown:
             lines.append(fill(f'{code(shown)}{more}: {prose(reason)}.', '- ', '  '))
     return '\n'.join(lines) + '\n'
+
+
+def put(wanted, only_check):
+    """Writes the list into the page; 1 if it was another and is only to be checked."""
+    path = os.path.join(ROOT, PAGE)
+    with open(path) as file:
+        parts = re.split(f'({re.escape(BEGIN)}\n|{re.escape(END)}\n)', file.read())
+    if [part.strip() for part in parts[1::2]] != [BEGIN, END]:
+        fail(f'{PAGE} does not have the two markers, once each and in their order')
+    if parts[2] == wanted:
+        return 0
+    if only_check:
+        print(f'{PAGE} is not what calls.def says; scripts/calls.py --update makes it so')
+        return 1
+    parts[2] = wanted
+    with open(path, 'w') as file:
+        file.write(''.join(parts))
+    return 0
 
 
 def main(arguments):
@@ -163,19 +183,7 @@ def main(arguments):
         print(wanted, end='')
         return 0
 
-    readme = os.path.join(ROOT, 'README.md')
-    with open(readme) as file:
-        parts = re.split(f'({re.escape(BEGIN)}\n|{re.escape(END)}\n)', file.read())
-    if [part.strip() for part in parts[1::2]] != [BEGIN, END]:
-        fail('README.md does not have the two markers, once each and in their order')
-    if arguments == ['--check']:
-        if parts[2] != wanted:
-            print('README.md is not what calls.def says; scripts/calls.py --update makes it so')
-        return int(parts[2] != wanted)
-    parts[2] = wanted
-    with open(readme, 'w') as file:
-        file.write(''.join(parts))
-    return 0
+    return put(wanted, arguments == ['--check'])
 
 
 if __name__ == '__main__':

@@ -103,7 +103,7 @@ for call in read poll; do
     check "system calls added to 1000 of $call, $how" $((many - few - plain)) 0
   done
 done
-check 'instructions of enter(1 h)/leave, the clock apart' $(($(per_round "$preload" enter) - clock)) 400
+check 'instructions of enter(1 h)/leave, the clock apart' $(($(per_round "$preload" enter) - clock)) 420
 calls=$(($(system_calls "$preload" enter 10000000) - $(system_calls "$preload" enter 1)))
 # Until the scheduler has begun it is told of each; some dozens of them, once.
 check 'system calls of 10 million enter(1 h)/leave' $calls 1000

@@ -20,6 +20,7 @@ clang into build-clang/, warnings being errors, and looks at the source:
   clang-tidy     the checks of .clang-tidy
   cppcheck       warnings, performance, portability
   shellcheck     the scripts
+  floors         which file of src/ includes which, and that there is no circle
 
 It changes no source.  The last line says whether all was clean.
 
@@ -42,11 +43,11 @@ build() {
     meson configure "$directory" -Dwerror=true
   else
     CC=$2 CXX=$3 meson setup "$directory" --werror
-  fi && ninja -C "$directory"
+  fi && ninja -C "$directory" all meson-test-prereq
 }
 
 source_files() {
-  find include src tests \( -name '*.c' -o -name '*.h' -o -name '*.cpp' \)
+  find include src tests examples \( -name '*.c' -o -name '*.h' -o -name '*.cpp' \)
 }
 
 layout() {
@@ -55,7 +56,7 @@ layout() {
 
 # A file to a process: some checks of this version see ghosts from the file before.
 tidy() {
-  source_files | grep -v '\.h$' |
+  source_files | grep -v -e '\.h$' -e '^tests/fuzz/' | # which that build leaves out
     xargs -P "$(nproc)" -n 1 clang-tidy --quiet -p build-clang 2> >(grep -v ' generated\.$' >&2)
 }
 
@@ -72,7 +73,7 @@ defects() {
 }
 
 scripts() {
-  find scripts tests -name '*.sh' -exec shellcheck .ci/run {} +
+  find scripts tests src examples -name '*.sh' -exec shellcheck .ci/run {} +
 }
 
 for argument; do
@@ -92,6 +93,7 @@ if (( ${#failed[@]} == 0 )); then
   step 'clang-tidy' tidy
   step 'cppcheck' defects
   step 'shellcheck' scripts
+  step 'floors' scripts/floors.py
 fi
 
 if (( ${#failed[@]} )); then

@@ -12,19 +12,27 @@ failed=() # the steps that failed
 
 usage() {
   cat <<'END'
-usage: scripts/test.sh [--help]
+usage: scripts/test.sh [--load] [--long] [--help]
 
 Installs what is needed (scripts/setup.sh), builds into build/ with warnings as
 errors, runs every test, and looks at the source (scripts/lint.sh).  It needs no
 terminal and may be started from any directory.
 
+The Python tests run under each Python that the package is built for, those of
+races beside processes that compute as well: under one of the Pythons, another
+one each day, or with --load under all of them, which takes minutes for each.
+
+With --long each fuzzer (tests/fuzz) runs for a minute too, where there is clang.
+
 The tests for other targets, each in a directory of its own, are steps that are
 skipped where there is no compiler for them or nothing to run them: i386
-(build-32/), musl (build-musl/), and aarch64 under qemu-user (build-aarch64/).
+(build-32/), musl (build-musl/), and under qemu-user aarch64 (build-aarch64/) and
+riscv64 (build-riscv64/).
 
-The last two lines are 'N passed, N failed, N skipped', which counts single
-tests rather than test programs, but a skipped step as one, and one that says
-whether all went well.
+At the end come the names of the tests that failed, each behind the log that has
+the details, and what their programs last said on stderr.  The last two lines
+are 'N passed, N failed, N skipped', which counts single tests rather than test
+programs, but a skipped step as one, and one that says whether all went well.
 
 Exit status: 0 when all tests passed, 1 when one failed, none was run, or
 another step failed, 125 for an argument that is not understood.
@@ -42,19 +50,40 @@ step() {
 
 build() {
   if [[ -e build/build.ninja ]]; then
-    meson configure build -Dwerror=true
+    meson configure build -Dwerror=true -Dtests=true
   else
     meson setup build --werror
-  fi && ninja -C build
+  fi && ninja -C build all meson-test-prereq
 }
 
-# run_tests DIRECTORY [ARGUMENT...]: the last are meson's
+# run_tests DIRECTORY [ARGUMENT...]: the last are meson's.  log_base: for a second run in a DIRECTORY.
 run_tests() {
-  local directory=$1 log=$1/meson-logs/testlog
+  local directory=$1 base=${log_base:-testlog}
+  local log=$directory/meson-logs/$base
   shift
   rm -f "$log".*
   logs+=("$log")
-  meson test -C "$directory" --no-rebuild --print-errorlogs "$@"
+  meson test -C "$directory" --no-rebuild --print-errorlogs --logbase "$base" "$@"
+}
+
+# The Python tests beside processes that compute: with --load all of them, otherwise those of one
+# Python, by turns.
+under_load() {
+  local all=() pythons=() chosen=() count day name
+  mapfile -t all < <(meson test -C build --list --suite load 2>/dev/null | sed -n 's|.* / python|python|p')
+  if (( ${#all[@]} == 0 )); then
+    echo 'skipped: the Python package is not built here'
+    (( ++skipped ))
+    return
+  fi
+  mapfile -t pythons < <(printf '%s\n' "${all[@]}" | cut -d ' ' -f 2 | sort -uV)
+  count=${#pythons[@]}
+  day=$(( $(date +%s) / 86400 ))
+  for name in "${all[@]}"; do
+    [[ $load == all || $name == "python ${pythons[day % count]} "* ]] || continue
+    chosen+=("$name")
+  done
+  log_base=load run_tests build --suite load "${chosen[@]}"
 }
 
 # sanitized SANITIZERS SUITE...: what can run under them.  A sanitized library
@@ -64,7 +93,7 @@ sanitized() {
   local directory=build-${1%%,*}
   [[ -e $directory/build.ninja ]] ||
     meson setup "$directory" --werror -Db_sanitize="$1" -Db_lundef=false || return
-  ninja -C "$directory" && run_tests "$directory" "${@:2}"
+  ninja -C "$directory" all meson-test-prereq && run_tests "$directory" "${@:2}"
 }
 
 # other DIRECTORY COMPILER RUN [ARGUMENT...]: for another target, where the compiler makes a program
@@ -83,13 +112,28 @@ other() {
   fi
   rm -f "$program"
   [[ -e $directory/build.ninja ]] || CC=$compiler meson setup "$directory" --werror "$@" || return
-  ninja -C "$directory" && run_tests "$directory"
+  ninja -C "$directory" all meson-test-prereq && run_tests "$directory"
+}
+
+# Each fuzzer for a minute.  What one finds it leaves in build-fuzz/.
+fuzz() {
+  [[ -e build-fuzz/build.ninja ]] ||
+    CC=clang meson setup build-fuzz --werror -Dfuzz=true -Dtests=false -Dpython=disabled -Druby=disabled || return
+  ninja -C build-fuzz || return
+  local fuzzer status=0
+  for fuzzer in build-fuzz/tests/fuzz/fuzz_*; do
+    [[ -f $fuzzer && -x $fuzzer ]] || continue
+    (cd build-fuzz && "../$fuzzer" -max_total_time=60 -verbosity=0 -print_final_stats=1) || status=1
+  done
+  return "$status"
 }
 
 # meson's junit file has the single tests.  But it does not say that a program
 # timed out, nor that one ended badly after all its tests had passed; the json
 # file does.  Such a program counts as one failed test.
 # The first argument is how many steps were skipped.
+# Where the output of this script is kept, its head may be cut off: so the tests
+# that failed are printed again before the counts, which are the last line.
 count() {
   /usr/bin/python3 - "$@" <<'END'
 import collections
@@ -112,6 +156,7 @@ def verdict(case):
 
 
 count["skipped"] = int(sys.argv[1])
+failures = []
 for log in sys.argv[2:]:
     with_failures = set()
     alone = {}  # programs that are one test
@@ -124,6 +169,10 @@ for log in sys.argv[2:]:
                 alone[name] = verdict(case)
             if verdict(case) == "failed":
                 with_failures.add(name)
+                failures.append(f"failed: {log}: {name}: {plain(case.get('name'))}")
+        if program in with_failures:
+            said = (suite.findtext("system-err") or "").splitlines()
+            failures += ["    " + line[:160] for line in said[-20:]]
 
     for line in open(log + ".json", encoding="utf-8"):
         test = json.loads(line)
@@ -131,19 +180,23 @@ for log in sys.argv[2:]:
         if test["result"] in ("OK", "SKIP", "EXPECTEDFAIL") or name in with_failures:
             continue
         count["failed"] += 1
+        failures.append(f"failed: {log}: {name}: {test['result']}")
         if name in alone:
             count[alone[name]] -= 1
 
+for failure in failures:
+    print(failure)
 print("%(passed)d passed, %(failed)d failed, %(skipped)d skipped" % count)
 END
 }
 
 finish() {
-  local counted reasons
+  local counted counts reasons
   counted=$(count "$skipped" "${logs[@]}") || { failed+=('counting') counted='0 passed, 0 failed, 0 skipped'; }
+  counts=${counted##*$'\n'}
   if (( ${#failed[@]} == 0 )); then
-    [[ $counted == *' 0 failed,'* ]] || failed+=('some tests')
-    [[ $counted != '0 passed, 0 failed,'* ]] || failed+=('no test was run')
+    [[ $counts == *' 0 failed,'* ]] || failed+=('some tests')
+    [[ $counts != '0 passed, 0 failed,'* ]] || failed+=('no test was run')
   fi
   printf '\n%s\n' "$counted"
   if (( ${#failed[@]} )); then
@@ -155,13 +208,21 @@ finish() {
   exit 0
 }
 
+load=one # of the Pythons
+long=
 for argument; do
-  if [[ $argument != --help ]]; then
-    echo "test: unknown argument '$argument'; the only one is --help" >&2
-    exit 125
-  fi
-  usage
-  exit
+  case $argument in
+    --load) load=all ;;
+    --long) long=yes ;;
+    --help)
+      usage
+      exit
+      ;;
+    *)
+      echo "test: unknown argument '$argument'; there are --load, --long and --help" >&2
+      exit 125
+      ;;
+  esac
 done
 
 # What is to be tested is what is built here, without a deadline from outside.
@@ -172,13 +233,17 @@ step 'set-up' scripts/setup.sh
 (( ${#failed[@]} )) || step 'build' build
 if (( ${#failed[@]} == 0 )); then
   step 'tests' run_tests build
+  step 'tests under load' under_load
   step 'tests for 32 bits' other build-32 'gcc -m32' ''
   step 'tests for musl' other build-musl musl-gcc ''
   step 'tests for aarch64' other build-aarch64 'clang --target=aarch64-linux-gnu' \
     'qemu-aarch64 -L /usr/aarch64-linux-gnu' --cross-file scripts/aarch64.ini
+  step 'tests for riscv64' other build-riscv64 'clang --target=riscv64-linux-gnu' \
+    'qemu-riscv64 -L /usr/riscv64-linux-gnu' --cross-file scripts/riscv64.ini
   step 'AddressSanitizer and UndefinedBehaviorSanitizer' \
     sanitized address,undefined --suite unit --suite soak
   step 'ThreadSanitizer' sanitized thread --suite soak
+  [[ ! $long ]] || step 'fuzzers' fuzz
   step 'lint' scripts/lint.sh
 fi
 finish

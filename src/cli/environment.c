@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* Between the entries of LD_PRELOAD; there is no way to quote them. */
@@ -29,20 +30,54 @@ int64_t environment_duration(const char *name, int64_t otherwise)
 {
     const char *text = getenv(name);
     int64_t nanoseconds;
-    return text && coopdl_duration(text, &nanoseconds) == 0 ? nanoseconds : otherwise;
+    return text && coopdl_duration(text, &nanoseconds) == 0 && nanoseconds != COOPDL_NEVER
+               ? nanoseconds
+               : otherwise;
+}
+
+/* Whether the dynamic loader takes it for this library.  It is tried in a child, where its
+ * constructors do no harm: the loader would only warn, and start the program without it. */
+static void try_to_load(const char *path)
+{
+    int status, ends[2];
+    char why[512] = "";
+    if (pipe(ends) != 0)
+        fail("cannot try the library '%s': %s", path, strerror(errno));
+    pid_t child = fork();
+    if (child == 0) {
+        void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+        const char *error =
+            library && !dlsym(library, "coopdl_preloaded") ? "it is not libcoopdl.so" : dlerror();
+        if (error)
+            (void)!write(ends[1], error, strlen(error));
+        _exit(error != NULL);
+    }
+    close(ends[1]);
+    ssize_t size = read(ends[0], why, sizeof(why) - 1);
+    close(ends[0]);
+    if (child < 0 || waitpid(child, &status, 0) != child || status != 0)
+        fail("cannot preload the library '%s': %s", path, size > 0 ? why : "it cannot be loaded");
+}
+
+static bool is_same(const char *path, const struct stat *file)
+{
+    struct stat other;
+    return path && stat(path, &other) == 0 && other.st_dev == file->st_dev &&
+           other.st_ino == file->st_ino;
 }
 
 char *find_library(void)
 {
-    const char *given = getenv("COOPDL_LIBRARY");
-    if (!given) {
-        /* A datum of the library's, not one of its functions: the address of a function may be
-         * that of a stub in this program. */
-        Dl_info info;
-        if (dladdr(coopdl_version(), &info) == 0)
-            fail("cannot tell where libcoopdl was loaded from: set COOPDL_LIBRARY to its path");
-        given = info.dli_fname;
-    }
+    const char *given = getenv("COOPDL_LIBRARY"), *own = NULL;
+    /* A datum of the library's, not one of its functions: the address of a function may be that of
+     * a stub in this program. */
+    Dl_info info;
+    if (dladdr(coopdl_version(), &info) != 0)
+        own = info.dli_fname;
+    if (!given && !own)
+        fail("cannot tell where libcoopdl was loaded from: set COOPDL_LIBRARY to its path");
+    if (!given)
+        given = own;
 
     struct stat file;
     char *path = realpath(given, NULL);
@@ -54,6 +89,8 @@ char *find_library(void)
              given);
     if (strpbrk(path, SEPARATORS))
         fail("cannot preload '%s': LD_PRELOAD takes no path with a blank or a colon", path);
+    if (!is_same(own, &file))
+        try_to_load(path);
     return path;
 }
 
@@ -97,13 +134,24 @@ void hand_down(int64_t deadline, const char *library)
     snprintf(text, sizeof(text), "%" PRId64, deadline);
     set("COOPDL_DEADLINE", text);
 
-    /* This command signals the program itself.  If the library did so as well, the program would
-     * get SIGTERM twice, or SIGTERM although -s asked for another signal. */
+    /* This command signals the program itself.  The library does so only where we are gone
+     * (introduce), or the program would get the signal twice. */
     set("COOPDL_GRACE", "off");
     unsetenv("COOPDL_KILL_AFTER");
 
     if (library)
         set_preload(library);
+}
+
+void introduce(const struct introduction *of)
+{
+    char text[128];
+    int length =
+        snprintf(text, sizeof(text), "%d,%d,%" PRId64 ",%" PRId64 ",%d,%d", (int)of->command,
+                 of->signal, of->grace, of->kill_after, (int)of->own, (int)of->group);
+    if (of->witness >= 0)
+        snprintf(text + length, sizeof(text) - (size_t)length, ",%d", of->witness);
+    set("COOPDL_COMMAND", text);
 }
 
 void require_in_ruby(void)

@@ -11,6 +11,7 @@ static const struct {
     const char *name;
     int number;
 } names[] = {
+    {"EXIT", 0}, /* as a shell calls it */
     {"HUP", SIGHUP},
     {"INT", SIGINT},
     {"QUIT", SIGQUIT},
@@ -69,8 +70,8 @@ static int decimal(const char *text)
 /* What libc keeps for itself, between the named signals and SIGRTMIN, is none of the user's. */
 static int valid(int number)
 {
-    int named = number >= 1 && number <= 31;
-    return named || (number >= SIGRTMIN && number <= SIGRTMAX) ? number : 0;
+    int named = number >= 0 && number <= 31;
+    return named || (number >= SIGRTMIN && number <= SIGRTMAX) ? number : -1;
 }
 
 /* RTMIN, RTMIN+n, RTMAX or RTMAX-n: `text` begins behind the T of RT. */
@@ -78,13 +79,13 @@ static int realtime(const char *text)
 {
     int upwards = strncasecmp(text, "MIN", 3) == 0;
     if (!upwards && strncasecmp(text, "MAX", 3) != 0)
-        return 0;
+        return -1;
     text += 3;
     int distance = 0;
     if (*text) {
         distance = *text == (upwards ? '+' : '-') ? decimal(text + 1) : -1;
         if (distance < 0 || distance > SIGRTMAX - SIGRTMIN)
-            return 0;
+            return -1;
     }
     return upwards ? SIGRTMIN + distance : SIGRTMAX - distance;
 }
@@ -100,7 +101,7 @@ int signal_number(const char *text)
     for (int i = 0; i < NAMES; i++)
         if (strcasecmp(text, names[i].name) == 0)
             return names[i].number;
-    return 0;
+    return -1;
 }
 
 const char *signal_name(int number)

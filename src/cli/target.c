@@ -32,7 +32,7 @@ static bool is_program(const char *path)
 }
 
 /* The file that execvp starts for this name. */
-static bool find(const char *name, char path[PATH_MAX])
+bool find_program(const char *name, char path[PATH_MAX])
 {
     if (strchr(name, '/')) {
         int length = snprintf(path, PATH_MAX, "%s", name);
@@ -66,10 +66,10 @@ static bool find_interpreter(char *line, char path[PATH_MAX])
     if (strcmp(slash ? slash + 1 : word, "env") == 0) {
         const char *next;
         while ((next = strtok_r(NULL, " \t", &rest)))
-            if (find(next, path))
+            if (find_program(next, path))
                 return true;
     }
-    return find(word, path);
+    return find_program(word, path);
 }
 
 struct program {
@@ -113,6 +113,15 @@ static bool read_self(struct program *self)
     bool known = fd >= 0 && read_program(fd, self) && self->loader[0];
     if (fd >= 0)
         close(fd);
+    return known;
+}
+
+bool own_loader(char path[PATH_MAX])
+{
+    struct program self;
+    bool known = read_self(&self);
+    if (known)
+        snprintf(path, PATH_MAX, "%s", self.loader);
     return known;
 }
 
@@ -166,7 +175,7 @@ static const char *obstacle(int fd, const char *path)
 
 const char *preload_obstacle(const char *command, char program[PATH_MAX])
 {
-    if (!find(command, program))
+    if (!find_program(command, program))
         return NULL;
     for (int level = 0; level <= SCRIPT_LEVELS; level++) {
         int fd = open(program, O_RDONLY | O_CLOEXEC);

@@ -8,20 +8,35 @@
  *   found in /proc/self/task and kicked; the handler gives them a record;
  * - COOPDL_EXCLUDE_THREADS names threads that stay outside;
  * - some programs take no error for an answer.  So the ladder goes on: after
- *   the grace SIGTERM to the process, and after COOPDL_KILL_AFTER SIGKILL.
+ *   COOPDL_HANGUP, and every 250 ms until the grace is over, connections are hung
+ *   up (hangup.c); after the grace SIGTERM to the process, and after
+ *   COOPDL_KILL_AFTER SIGKILL.  These two are the command coopdl's, where it has
+ *   started the process, for as long as it is there (supervisor.c).
  *
- * What must hold: all but the constructor is async-signal-safe, and each step
+ * The kernel drops what the first process of a namespace sends itself, where it
+ * has no handler for it: there the ladder ends with the status that a shell gives
+ * for the signal.
+ *
+ * What must hold: all here is async-signal-safe, and each step
  * is taken once, whoever comes first.
+ *
+ * Interleavings: coopdl signals its group at the end of the grace, and may be gone
+ * before this process looks for it, which would signal itself a second time.  So
+ * it looks a moment before: whom coopdl is there to signal then is left to it.
  */
 #include "core/budget.h"
 
+#include "core/alarm.h"
 #include "core/clock.h"
-#include "core/fork.h"
+#include "core/handler.h"
+#include "core/hangup.h"
 #include "core/kick.h"
 #include "core/log.h"
 #include "core/policy.h"
-#include "core/scheduler.h"
+#include "core/probe.h"
+#include "core/process.h"
 #include "core/scope.h"
+#include "core/supervisor.h"
 #include "core/sys.h"
 
 #include <dirent.h>
@@ -31,6 +46,8 @@
 /* How many steps have been taken. */
 enum { RUNNING, OVER, TERMINATED, KILLED };
 static _Atomic int step;
+
+void (*coopdl_budget_ended)(void);
 
 bool coopdl_budget_over(void)
 {
@@ -78,13 +95,15 @@ void coopdl_budget_join(struct coopdl_thread *thread)
         coopdl_fire_self(thread);
 }
 
-static void kick_stranger(int32_t tid)
+static void kick_if_unregistered(int32_t tid)
 {
-    if (tid && tid != coopdl_scheduler_tid() && !coopdl_has_record(tid) && !excluded(tid))
-        coopdl_sys(SYS_tgkill, coopdl_pid, tid, atomic_load(&coopdl_kick_signal));
+    if (!tid || tid == coopdl_scheduler_tid() || coopdl_has_record(tid) || excluded(tid))
+        return;
+    PROBE2(kicked, tid, (int)COOPDL_KICK_EXPIRY);
+    coopdl_kick_tid(tid);
 }
 
-static void kick_strangers(void)
+static void kick_unregistered(void)
 {
     long fd =
         coopdl_sys(SYS_openat, AT_FDCWD, "/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -96,25 +115,64 @@ static void kick_strangers(void)
             int32_t tid = 0;
             for (const char *c = entry->d_name; *c >= '0' && *c <= '9'; c++)
                 tid = tid * 10 + (*c - '0');
-            kick_stranger(tid);
+            kick_if_unregistered(tid);
             at += entry->d_reclen;
         }
     if (fd >= 0)
         coopdl_sys(SYS_close, fd);
 }
 
-static void signal_process(int number, const char *name)
+void coopdl_budget_signal(int number, const char *why)
 {
-    coopdl_log_step(name);
-    coopdl_sys(SYS_kill, coopdl_pid, number);
+    enum { FIRST_PROCESS = 1, BY_SIGNAL = 128 };
+    coopdl_log_step(why, number);
+    if (coopdl_pid == FIRST_PROCESS && coopdl_action_of(number).handler == SIG_DFL)
+        coopdl_sys(SYS_exit_group, BY_SIGNAL + number);
+    /* Where a filter of system calls refuses the one, to the first thread: its end is that of all.
+     */
+    if (coopdl_sys(SYS_kill, coopdl_pid, number) < 0 &&
+        coopdl_sys(SYS_tgkill, coopdl_pid, coopdl_pid, number) < 0 &&
+        coopdl_action_of(number).handler == SIG_DFL)
+        coopdl_sys(SYS_exit_group, BY_SIGNAL + number);
+}
+
+/* How many times connections have been hung up, or could have been. */
+static _Atomic int64_t hangups;
+
+/* When they are the next time. */
+static int64_t hangup_due(int taken)
+{
+    return taken != OVER || coopdl_policy.hangup == COOPDL_NEVER
+               ? COOPDL_NEVER
+               : coopdl_later(coopdl_policy.deadline,
+                              coopdl_later(coopdl_policy.hangup,
+                                           atomic_load(&hangups) * COOPDL_HANGUP_INTERVAL));
+}
+
+/* Returns when they are the next time. */
+static int64_t hang_up(int taken, int64_t now)
+{
+    int64_t due = hangup_due(taken), before = atomic_load(&hangups);
+    if (due > now)
+        return due;
+    int64_t missed = (now - due) / COOPDL_HANGUP_INTERVAL;
+    if (atomic_compare_exchange_strong(&hangups, &before, before + 1 + missed))
+        coopdl_hang_up_all(before == 0);
+    return hangup_due(taken);
+}
+
+/* When the grace is over. */
+static int64_t end_of_grace(void)
+{
+    return coopdl_policy.grace == COOPDL_NEVER
+               ? COOPDL_NEVER
+               : coopdl_later(coopdl_policy.deadline, coopdl_policy.grace);
 }
 
 /* When the step after `taken` is due. */
 static int64_t due(int taken)
 {
-    int64_t term = coopdl_policy.grace == COOPDL_NEVER
-                       ? COOPDL_NEVER
-                       : coopdl_later(coopdl_policy.deadline, coopdl_policy.grace);
+    int64_t term = end_of_grace();
     switch (taken) {
     case RUNNING:
         return coopdl_policy.deadline;
@@ -134,12 +192,64 @@ static int64_t due(int taken)
 
 static void take(int next)
 {
-    if (next == OVER)
-        kick_strangers();
-    else if (next == TERMINATED && coopdl_policy.grace != COOPDL_NEVER)
-        signal_process(SIGTERM, "SIGTERM");
-    else
-        signal_process(SIGKILL, "SIGKILL");
+    static const char why[] = "budget ended and its grace is over";
+    if (next == OVER) {
+        if (coopdl_budget_ended)
+            coopdl_budget_ended();
+        kick_unregistered();
+    } else if (next == TERMINATED && coopdl_policy.grace != COOPDL_NEVER) {
+        if (coopdl_policy.end_signal)
+            coopdl_budget_signal(coopdl_policy.end_signal, why);
+    } else {
+        coopdl_budget_signal(SIGKILL, why);
+    }
+}
+
+/* How long before the end of the grace coopdl is looked for, and how long after a look that has
+ * found it. */
+#define LOOK_BEFORE (100 * COOPDL_MILLISECOND)
+#define LOOK_AGAIN (250 * COOPDL_MILLISECOND)
+
+static atomic_bool looked;
+static _Atomic int64_t put_off;
+
+/* When it is looked for before the step after `taken`. */
+static int64_t look_due(int taken)
+{
+    int64_t end = end_of_grace();
+    return taken == OVER && end != COOPDL_NEVER && coopdl_policy.supervisor && !atomic_load(&looked)
+               ? end - LOOK_BEFORE
+               : COOPDL_NEVER;
+}
+
+static void look(int taken, int64_t now)
+{
+    if (look_due(taken) <= now && !atomic_exchange(&looked, true) && coopdl_supervisor_signals() &&
+        coopdl_supervised())
+        atomic_compare_exchange_strong(&step, &taken, TERMINATED);
+}
+
+/* Whether the step after `taken` is still coopdl's. */
+static bool is_coopdls(int taken, int64_t now)
+{
+    if (taken == RUNNING || !coopdl_supervised())
+        return false;
+    atomic_store(&put_off, coopdl_later(now, LOOK_AGAIN));
+    return true;
+}
+
+static int64_t due_here(int taken)
+{
+    int64_t when = due(taken), later = atomic_load(&put_off);
+    return taken == RUNNING || when > later ? when : later;
+}
+
+void coopdl_budget_lengthen(int64_t ns)
+{
+    coopdl_policy.deadline = coopdl_later(coopdl_policy.deadline, ns);
+    if (coopdl_policy.grace != COOPDL_NEVER)
+        coopdl_policy.grace = 0;
+    coopdl_budget_forked();
 }
 
 int64_t coopdl_budget_tick(int64_t now)
@@ -147,16 +257,27 @@ int64_t coopdl_budget_tick(int64_t now)
     int taken = atomic_load(&step);
     /* Threads that were started since: they have inherited nothing. */
     if (taken >= OVER && coopdl_policy.deadline != COOPDL_NEVER)
-        kick_strangers();
-    while (due(taken) <= now)
-        if (atomic_compare_exchange_strong(&step, &taken, taken + 1))
-            take(++taken);
-    return coopdl_word(due(taken));
+        kick_unregistered();
+    look(taken, now);
+    taken = atomic_load(&step);
+    while (due_here(taken) <= now && !is_coopdls(taken, now))
+        if (atomic_compare_exchange_strong(&step, &taken, taken + 1)) {
+            take(taken + 1);
+            taken = atomic_load(&step); /* it begins anew where the budget was lengthened */
+        }
+    int64_t next = hang_up(taken, now), others[] = {due_here(taken), look_due(taken)};
+    for (int i = 0; i < 2; i++)
+        if (others[i] < next)
+            next = others[i];
+    return coopdl_word(next);
 }
 
 void coopdl_budget_forked(void)
 {
     atomic_store(&step, RUNNING);
+    atomic_store(&hangups, 0);
+    atomic_store(&looked, false);
+    atomic_store(&put_off, 0);
 }
 
 void coopdl_outlive(void)
@@ -165,19 +286,4 @@ void coopdl_outlive(void)
     coopdl_budgeted = false;
     if (coopdl_self)
         coopdl_unfound(coopdl_self);
-}
-
-/* After the wrappers' own constructor, before those of the program. */
-__attribute__((constructor(102))) static void start(void)
-{
-    coopdl_policy_read();
-    coopdl_fork_start();
-    if (coopdl_policy.deadline == COOPDL_NEVER)
-        return;
-    coopdl_budgeted = true;
-    if (!coopdl_claim())
-        coopdl_refuse("COOPDL_BUDGET", "", "cannot be kept: out of memory");
-    if (!coopdl_timer_start() && coopdl_scheduler_start())
-        coopdl_refuse("COOPDL_BUDGET", "",
-                      "cannot be kept: neither a timer nor a thread to be had");
 }

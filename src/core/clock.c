@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * clock.c -- where the time comes from, and the clock as the public API shows it.
+ * clock.c -- where the time comes from, the clock as the public API shows it, and a
+ * sleep by it for the library's own use.
  *
  * The kernel ends the calls and wakes the scheduler, by its own clock.  So that
  * is ours too: libc's function is taken from libc itself, past whatever is
@@ -11,9 +12,8 @@
  */
 #include "core/clock.h"
 
+#include "core/symbol.h"
 #include "core/sys.h"
-
-#include <dlfcn.h>
 
 #ifdef __LP64__
 #define CLOCK_GETTIME "clock_gettime"
@@ -33,8 +33,7 @@ coopdl_clock_reader *coopdl_read_clock = ask_the_kernel;
 /* Before the budget's constructor, which reads it.  libc is there already: nothing is loaded. */
 __attribute__((constructor(101))) static void find_clock(void)
 {
-    void *libc = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
-    void *found = libc ? dlsym(libc, CLOCK_GETTIME) : NULL;
+    void *found = coopdl_in_libc(CLOCK_GETTIME);
     if (found)
         *(void **)&coopdl_read_clock = found;
 }
@@ -57,6 +56,12 @@ int coopdl_passed(int64_t deadline)
         (coarse.seconds + 1) * COOPDL_SECOND + coarse.nanoseconds < deadline)
         return 0;
     return coopdl_clock() >= deadline;
+}
+
+void coopdl_sleep_for(int64_t ns)
+{
+    const struct timespec time = coopdl_timespec(ns);
+    coopdl_sys(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &time, 0);
 }
 
 const char *coopdl_version(void)

@@ -41,4 +41,8 @@ static inline int64_t coopdl_later(int64_t now, int64_t ns)
     return __builtin_add_overflow(now, ns, &sum) ? COOPDL_NEVER : sum;
 }
 
+/* Sleeps for so many ns, by a system call that no deadline cuts; a signal may end it before.
+ * Async-signal-safe. */
+void coopdl_sleep_for(int64_t ns);
+
 #endif

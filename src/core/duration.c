@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
+#include <strings.h>
 
 static const struct unit {
     const char *name;
@@ -43,24 +44,61 @@ static int find_unit(const char *text, size_t *length)
     return -1;
 }
 
-/* whole.fraction of a unit, in ns, added to *sum; -1 when that does not fit. */
-static int add(int64_t *sum, const char *whole, const char *fraction, int64_t unit)
+/* Digits around a point, which an exponent may have moved to outside of them. */
+struct decimal {
+    const char *digits; /* with the point among them */
+    const char *dot;    /* where that is, or behind the last digit */
+    int count, point;   /* how many digits there are, and how many before the point */
+};
+
+static int digit(const struct decimal *number, int i)
+{
+    if (i < 0 || i >= number->count)
+        return 0;
+    return number->digits[i + (number->digits + i >= number->dot)] - '0';
+}
+
+/* The length of what was read, 0 if it is no number. */
+static size_t read_decimal(const char *text, struct decimal *number)
+{
+    enum { FAR = 100000 }; /* more than any other number can have */
+    const char *end = text;
+    *number = (struct decimal){.digits = text};
+    for (; is_digit(*end); end++)
+        number->point++;
+    number->dot = end;
+    number->count = number->point;
+    if (*end == '.')
+        for (end++; is_digit(*end); end++)
+            number->count++;
+    if (number->count == 0)
+        return 0;
+    const char *sign = end + 1;
+    const char *exponent = sign + (*end && (*sign == '-' || *sign == '+'));
+    if ((*end != 'e' && *end != 'E') || !is_digit(*exponent))
+        return (size_t)(end - text);
+    int moved = 0;
+    for (end = exponent; is_digit(*end); end++)
+        moved = moved < FAR ? 10 * moved + (*end - '0') : FAR;
+    number->point += *sign == '-' ? -moved : moved;
+    return (size_t)(end - text);
+}
+
+/* So much of a unit, in ns, added to *sum; -1 when that does not fit. */
+static int add(int64_t *sum, const struct decimal *number, int64_t unit)
 {
     int64_t value = 0;
-    for (; is_digit(*whole); whole++)
+    for (int i = 0; i < number->point && (value || i < number->count); i++)
         if (__builtin_mul_overflow(value, 10, &value) ||
-            __builtin_add_overflow(value, *whole - '0', &value))
+            __builtin_add_overflow(value, digit(number, i), &value))
             return -1;
     if (__builtin_mul_overflow(value, unit, &value))
         return -1;
 
     /* From the last digit to the first, a tenth of what is behind each: exact however many. */
-    const char *digit = fraction;
-    while (is_digit(*digit))
-        digit++;
     int64_t part = 0, inexact = 0;
-    while (digit > fraction) {
-        part += (*--digit - '0') * unit;
+    for (int i = number->count - 1; i >= number->point && (part || i >= 0); i--) {
+        part += digit(number, i) * unit;
         inexact |= part % 10;
         part /= 10;
     }
@@ -70,6 +108,12 @@ static int add(int64_t *sum, const char *whole, const char *fraction, int64_t un
                : 0;
 }
 
+/* As strtold has it. */
+static int is_infinity(const char *text)
+{
+    return strcasecmp(text, "inf") == 0 || strcasecmp(text, "infinity") == 0;
+}
+
 int coopdl_duration(const char *text, int64_t *nanoseconds)
 {
     int64_t sum = 0;
@@ -77,27 +121,22 @@ int coopdl_duration(const char *text, int64_t *nanoseconds)
 
     if (!text || !*text)
         goto malformed;
+    if (is_infinity(text)) {
+        *nanoseconds = COOPDL_NEVER;
+        return 0;
+    }
     for (int first = 1; *text; first = 0) {
-        const char *whole = text, *fraction = "";
-        while (is_digit(*text))
-            text++;
-        int digits = text > whole;
-        if (*text == '.') {
-            fraction = ++text;
-            while (is_digit(*text))
-                text++;
-            digits |= text > fraction;
-        }
-        if (!digits)
+        struct decimal number;
+        size_t read = read_decimal(text, &number), length;
+        if (read == 0)
             goto malformed;
-
-        size_t length;
+        text += read;
         int unit = *text ? find_unit(text, &length) : (length = 0, first ? SECONDS : -1);
         if (unit <= last)
             goto malformed;
         last = unit;
         text += length;
-        overflow |= add(&sum, whole, fraction, units[unit].ns) != 0;
+        overflow |= add(&sum, &number, units[unit].ns) != 0;
     }
     if (overflow) {
         errno = ERANGE;

@@ -15,29 +15,41 @@
 #include "core/fork.h"
 
 #include "core/budget.h"
+#include "core/claim.h"
+#include "core/clock.h"
+#include "core/ending.h"
+#include "core/evidence.h"
+#include "core/hangup.h"
+#include "core/kept.h"
+#include "core/kick.h"
+#include "core/policy.h"
+#include "core/process.h"
 #include "core/scheduler.h"
-#include "core/sys.h"
-#include "core/thread.h"
 #include "core/timer.h"
 
 #include <pthread.h>
 
-int32_t coopdl_pid;
-
 static void in_child(void)
 {
-    coopdl_pid = (int32_t)coopdl_sys(SYS_getpid);
+    coopdl_process_begins();
+    coopdl_born = coopdl_clock();
     coopdl_scheduler_forked();
+    coopdl_kick_forked();
+    coopdl_kept_forked();
     coopdl_timer_forked();
+    coopdl_hangup_forked();
     coopdl_budget_forked();
+    coopdl_ending_forked();
+    coopdl_evidence_forked();
     coopdl_thread_forked();
     bool armed = coopdl_self && coopdl_load(coopdl_self) != WORD_NEVER;
     if ((armed || coopdl_budgeted) && !coopdl_timer_start())
-        (void)coopdl_scheduler_start();
+        if (coopdl_scheduler_start())
+            coopdl_refuse("COOPDL_DEADLINE", "",
+                          "cannot be kept in a child: neither a timer nor a thread to be had");
 }
 
 void coopdl_fork_start(void)
 {
-    coopdl_pid = (int32_t)coopdl_sys(SYS_getpid);
-    pthread_atfork(NULL, NULL, in_child);
+    pthread_atfork(NULL, coopdl_end_starter, in_child);
 }

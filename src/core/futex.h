@@ -7,6 +7,7 @@
 enum coopdl_futex {
     FUTEX_WAIT = 0,
     FUTEX_WAKE = 1,
+    FUTEX_WAKE_OP = 5,
     FUTEX_LOCK_PI = 6,
     FUTEX_WAIT_BITSET = 9,
     FUTEX_WAIT_REQUEUE_PI = 11,

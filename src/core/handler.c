@@ -10,6 +10,8 @@
 
 #include "core/sys.h"
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <string.h>
 #include <ucontext.h>
 
@@ -38,6 +40,8 @@ const uint64_t coopdl_mask_of_others =
     ~(COOPDL_SIGSET_BIT(SIGSEGV) | COOPDL_SIGSET_BIT(SIGBUS) | COOPDL_SIGSET_BIT(SIGFPE) |
       COOPDL_SIGSET_BIT(SIGILL) | COOPDL_SIGSET_BIT(SIGTRAP) | COOPDL_SIGSET_BIT(SIGSYS));
 
+_Atomic uint64_t coopdl_opened[COOPDL_OPENED];
+
 struct coopdl_action coopdl_action_of(int number)
 {
     struct coopdl_action action = {.handler = SIG_DFL};
@@ -56,12 +60,9 @@ void coopdl_handler_install(int number, coopdl_handler *handler, unsigned long f
 
 struct sigaction coopdl_action_for_libc(const struct coopdl_action *action)
 {
-    struct sigaction program = {.sa_flags = (int)action->flags};
+    struct sigaction program = {.sa_flags = (int)action->flags, .sa_restorer = action->restorer};
     memcpy(&program.sa_mask, &action->mask, sizeof(action->mask));
-    if (action->flags & SA_SIGINFO)
-        program.sa_sigaction = action->action;
-    else
-        program.sa_handler = action->handler;
+    program.sa_handler = action->handler; /* one memory with sa_sigaction */
     return program;
 }
 
@@ -78,12 +79,49 @@ static void set_mask(const struct sigaction *program, int number, const ucontext
     coopdl_sys(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, COOPDL_SIGSET_SIZE);
 }
 
-void coopdl_pass_on(const struct sigaction *program, int number, siginfo_t *info, void *context)
+/* Between our look at an action and its change another thread may have set another one: that is
+ * what the change gives back, and what is to stand. */
+static void open_handler(int handled, int number, enum coopdl_opened which)
 {
-    if (program->sa_flags & SA_SIGINFO ||
-        (program->sa_handler != SIG_DFL && program->sa_handler != SIG_IGN))
+    uint64_t bit = COOPDL_SIGSET_BIT(number);
+    struct coopdl_action action = coopdl_action_of(handled), open, before;
+    bool changed = false;
+    for (;;) {
+        bool opens = action.handler != SIG_DFL && action.handler != SIG_IGN && action.mask & bit;
+        if (!opens && !changed)
+            return;
+        open = action;
+        if (opens) {
+            open.mask &= ~bit;
+            atomic_fetch_or(&coopdl_opened[which], COOPDL_SIGSET_BIT(handled));
+        } else {
+            atomic_fetch_and(&coopdl_opened[which], ~COOPDL_SIGSET_BIT(handled));
+        }
+        if (coopdl_sys(SYS_rt_sigaction, handled, &open, &before, COOPDL_SIGSET_SIZE) < 0 ||
+            (before.handler == action.handler && before.mask == action.mask &&
+             before.flags == action.flags))
+            return;
+        changed = true;
+        action = before;
+    }
+}
+
+void coopdl_handlers_open(int number, enum coopdl_opened which)
+{
+    for (int handled = 1; handled <= 64; handled++)
+        if (handled != number)
+            open_handler(handled, number, which);
+}
+
+void coopdl_pass_on(struct sigaction *chained, int number, siginfo_t *info, void *context)
+{
+    struct sigaction action = *chained, *program = &action;
+    bool handles = program->sa_handler != SIG_DFL && program->sa_handler != SIG_IGN;
+    if (handles)
         set_mask(program, number, context);
-    if (program->sa_flags & SA_SIGINFO) {
+    if (handles && program->sa_flags & (int)SA_RESETHAND)
+        chained->sa_handler = SIG_DFL;
+    if (handles && program->sa_flags & SA_SIGINFO) {
         program->sa_sigaction(number, info, context);
     } else if (program->sa_handler == SIG_DFL) {
         /* The default is to end the process: have the kernel do it. */

@@ -33,9 +33,19 @@ extern const uint64_t coopdl_mask_of_others;
 /* The same action in libc's terms, as far as passing on needs it. */
 struct sigaction coopdl_action_for_libc(const struct coopdl_action *action);
 
+/* For what signals are kept out of handlers' masks, and of each those whose handlers' masks were to
+ * contain it. */
+enum coopdl_opened { COOPDL_OPENED_FOR_KICK, COOPDL_OPENED_FOR_TRAP, COOPDL_OPENED };
+extern _Atomic uint64_t coopdl_opened[COOPDL_OPENED];
+
+/* Takes a signal out of the masks of all handlers that are installed.  Later ones are the wrappers'
+ * to open (preload/mask.c). */
+void coopdl_handlers_open(int number, enum coopdl_opened which);
+
 /* What the program would have got for this signal: its handler is called, with the mask that it
- * asked for, or the process ends, or nothing happens. */
-void coopdl_pass_on(const struct sigaction *program, int number, siginfo_t *info, void *context);
+ * asked for, or the process ends, or nothing happens.  With SA_RESETHAND its action is the default
+ * one then. */
+void coopdl_pass_on(struct sigaction *program, int number, siginfo_t *info, void *context);
 
 #if defined(__x86_64__) || defined(__i386__)
 /* Returns from a handler, wherever the stack pointer stands at its frame. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kick.c -- the signal, its handler, and the hand-shake that lets no kick land
- * late.
+ * kick.c -- the signal, and the hand-shake that lets no kick land late.  What the
+ * handler does is in arrival.c.
  *
  * What must hold:
  * - At most one kick is under way for a thread, from coopdl_kick_take until the
@@ -23,99 +23,136 @@
  * that works as well where the program had blocked it, in a handler or with a
  * system call of its own, and no handler would ever run.
  *
- * A program that uses the same signal is served too: what arrives while no kick
- * is under way, or was not sent by tgkill, is the program's.  One that takes
+ * A program that uses the same signal is served too: what has not the value of
+ * a kick is the program's, and kept while it believes it blocked (kept.c).  One that takes
  * signals off the queue past our wrappers may take a kick with them: a leaver
  * waits for one that was sent no longer than PATIENCE, and one that turns up
  * after all ends nobody.
  */
 #include "core/kick.h"
 
-#include "core/budget.h"
 #include "core/clock.h"
-#include "core/fork.h"
 #include "core/handler.h"
 #include "core/policy.h"
-#include "core/tick.h"
-#include "core/timer.h"
+#include "core/process.h"
 
 #include <errno.h>
 
-/* How long a kick that was sent may take to arrive, in ns. */
-enum { PATIENCE = 100000000 };
+enum { PATIENCE = COOPDL_KICK_PATIENCE };
 
 _Atomic int coopdl_kick_signal;
 struct sigaction coopdl_kick_chained;
 
+bool (*_Atomic coopdl_kick_timer)(const siginfo_t *);
 void (*coopdl_trap_on)(struct coopdl_thread *, void *);
 void (*coopdl_trap_off)(struct coopdl_thread *);
 
-static bool is_timer(const siginfo_t *info)
+/* A kick has a value that nobody else's signal has.  Where a filter of system calls refuses to send
+ * one, it is sent by tgkill, and what this process sends itself by that may be a kick. */
+static char cookie;
+static atomic_bool plain;
+
+IN_HANDLER bool coopdl_is_certain_kick(const siginfo_t *info)
 {
-    return info->si_code == SI_TIMER && info->si_value.sival_ptr == coopdl_timer_cookie();
+    return info->si_code == SI_QUEUE && info->si_value.sival_ptr == &cookie;
 }
 
-static bool is_kick(const struct coopdl_thread *thread, const siginfo_t *info)
+IN_HANDLER bool coopdl_is_kick(const siginfo_t *info)
 {
-    return thread && info->si_code == SI_TKILL && atomic_load(&thread->kick) != 0;
+    return coopdl_is_certain_kick(info) || coopdl_may_be_kick(info);
 }
 
-/* The signal was the program's own, or nobody's any more. */
-static void pass_on(int number, siginfo_t *info, void *context)
+IN_HANDLER bool coopdl_may_be_kick(const siginfo_t *info)
 {
-    bool late_kick = info->si_code == SI_TKILL && info->si_pid == coopdl_pid;
-    if (!(coopdl_kick_chained.sa_flags & SA_SIGINFO) && coopdl_kick_chained.sa_handler == SIG_DFL &&
-        (number == SIGURG || late_kick))
-        return;
-    coopdl_pass_on(&coopdl_kick_chained, number, info, context);
+    return atomic_load(&plain) && info->si_code == SI_TKILL;
 }
 
-/* The thread is expired: nothing that it does from here on is to slip through. */
-static void trap(struct coopdl_thread *thread, void *context)
+/* What libc adds to an action, seen in the one that it has installed. */
+static struct {
+    int flags;
+    void (*restorer)(void);
+} added;
+
+static atomic_bool ever_sent;
+
+void coopdl_kick_chain(const struct sigaction *action)
 {
-    if (coopdl_trap_on && coopdl_cutting(thread))
-        coopdl_trap_on(thread, context);
+    coopdl_kick_chained = *action;
+    coopdl_kick_chained.sa_flags |= added.flags;
+    coopdl_kick_chained.sa_restorer = added.restorer;
+    sigdelset(&coopdl_kick_chained.sa_mask, SIGKILL);
+    sigdelset(&coopdl_kick_chained.sa_mask, SIGSTOP);
 }
 
-/* Not instrumented: ThreadSanitizer's runtime cannot be entered from a handler that may have
- * interrupted it. */
-__attribute__((no_sanitize("thread"))) static void on_kick(int number, siginfo_t *info,
-                                                           void *context)
+/* Until a kick is to end a call, a signal of the program's own restarts what it asked for. */
+void coopdl_kick_reinstall(void)
 {
-    int saved = errno;
-    struct coopdl_thread *thread = coopdl_self;
-    if (is_timer(info)) {
-        coopdl_timer_expired();
-    } else if (thread && info->si_code == SI_TKILL && atomic_load(&thread->kick)) {
-        coopdl_hook_kicked();
-        trap(thread, context);
-        atomic_store(&thread->kick, KICK_NONE);
-    } else if (!thread && info->si_code == SI_TKILL && coopdl_budget_over()) {
-        /* The budget's end found a thread that no wrapper has seen yet. */
-        if ((thread = coopdl_claim()))
-            trap(thread, context);
-    } else {
-        pass_on(number, info, context);
-    }
-    errno = saved;
+    bool restarts =
+        coopdl_kick_chained.sa_flags & SA_RESTART || coopdl_kick_chained.sa_handler == SIG_IGN;
+    bool sent;
+    do {
+        sent = atomic_load(&ever_sent);
+        coopdl_handler_install(coopdl_policy.signal, coopdl_on_kick,
+                               restarts && !sent ? SA_RESTART : 0, coopdl_mask_of_others);
+    } while (sent != atomic_load(&ever_sent)); /* by another thread, which did this before */
 }
 
+static atomic_bool installing;
+
+/* A fork while another thread installs leaves it undone in the child. */
+void coopdl_kick_forked(void)
+{
+    if (!atomic_load(&coopdl_kick_signal))
+        atomic_store(&installing, false);
+}
+
+/* Who comes second waits: without the handler its deadline would be refused.  All callers have the
+ * program's signals blocked, so no handler waits here for the thread that it has interrupted. */
 void coopdl_kick_install(void)
 {
-    static _Atomic int installing;
-    if (atomic_load(&coopdl_kick_signal) || atomic_exchange(&installing, 1))
+    if (atomic_load(&coopdl_kick_signal))
         return;
+    if (atomic_exchange(&installing, true)) {
+        while (!atomic_load(&coopdl_kick_signal))
+            coopdl_sleep_for(20 * COOPDL_MICROSECOND);
+        return;
+    }
     int number = coopdl_policy.signal;
     struct coopdl_action before = coopdl_action_of(number);
-    coopdl_kick_chained = coopdl_action_for_libc(&before);
-#ifndef __GLIBC__
-    /* musl's semaphores go on waiting after a signal as long as no handler without SA_RESTART has
-     * come by its own sigaction. */
-    struct sigaction told = {.sa_sigaction = on_kick, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    if (before.action != coopdl_on_kick) /* as a fork may have left it */
+        coopdl_kick_chained = coopdl_action_for_libc(&before);
+    /* By libc first: that shows what it adds.  And musl's semaphores go on waiting after a signal
+     * as long as no handler without SA_RESTART has come by its own sigaction. */
+    struct sigaction told = {.sa_sigaction = coopdl_on_kick, .sa_flags = SA_SIGINFO | SA_ONSTACK};
     sigaction(number, &told, NULL);
-#endif
-    coopdl_handler_install(number, on_kick, 0, coopdl_mask_of_others);
+    struct coopdl_action as_libc = coopdl_action_of(number);
+    added.flags = (int)as_libc.flags & ~told.sa_flags;
+    added.restorer = as_libc.restorer;
+    coopdl_kick_reinstall();
     atomic_store(&coopdl_kick_signal, number);
+    coopdl_handlers_open(number, COOPDL_OPENED_FOR_KICK);
+}
+
+const char *coopdl_kick_refused(void)
+{
+    static atomic_bool works;
+    if (atomic_load(&works))
+        return NULL;
+    coopdl_kick_install();
+    int32_t tid = (int32_t)coopdl_sys(SYS_gettid);
+    siginfo_t none = {.si_code = SI_QUEUE};
+    if (tid <= 0)
+        return "gettid";
+    if (coopdl_action_of(atomic_load(&coopdl_kick_signal)).action != coopdl_on_kick)
+        return "rt_sigaction";
+    if (coopdl_sys(SYS_rt_sigprocmask, SIG_BLOCK, 0, 0, COOPDL_SIGSET_SIZE) < 0)
+        return "rt_sigprocmask";
+    /* No signal is sent: but whether one may be is looked at first. */
+    if (coopdl_sys(SYS_rt_tgsigqueueinfo, coopdl_pid, tid, 0, &none) < 0 &&
+        coopdl_sys(SYS_tgkill, coopdl_pid, tid, 0) < 0)
+        return "tgkill";
+    atomic_store(&works, true);
+    return NULL;
 }
 
 bool coopdl_kick_take(struct coopdl_thread *thread)
@@ -129,19 +166,32 @@ void coopdl_kick_drop(struct coopdl_thread *thread)
     atomic_store(&thread->kick, KICK_NONE);
 }
 
+long coopdl_kick_tid(int32_t tid)
+{
+    siginfo_t info = {.si_signo = atomic_load(&coopdl_kick_signal), .si_code = SI_QUEUE};
+    long result = -ENOSYS;
+    info.si_value.sival_ptr = &cookie;
+    if (!atomic_exchange(&ever_sent, true))
+        coopdl_kick_reinstall();
+    if (!atomic_load(&plain))
+        result = coopdl_sys(SYS_rt_tgsigqueueinfo, coopdl_pid, tid, info.si_signo, &info);
+    if (result != -ENOSYS && result != -EPERM && result != -EACCES)
+        return result;
+    atomic_store(&plain, true);
+    return coopdl_sys(SYS_tgkill, coopdl_pid, tid, info.si_signo);
+}
+
 void coopdl_kick_send(struct coopdl_thread *thread)
 {
     atomic_store(&thread->kick, KICK_SENT);
-    long result = coopdl_sys(SYS_tgkill, coopdl_pid, atomic_load(&thread->tid),
-                             atomic_load(&coopdl_kick_signal));
+    long result = coopdl_kick_tid(atomic_load(&thread->tid));
     if (result == -ESRCH)
         coopdl_forget(thread);
     else if (result < 0) /* EAGAIN: no room for a queued signal; the next visit tries again */
         coopdl_kick_drop(thread);
 }
 
-/* Takes the kick off the queue, or sees it dropped. */
-static void await_kick(struct coopdl_thread *thread)
+void coopdl_kick_collect(struct coopdl_thread *thread)
 {
     uint64_t kick = COOPDL_SIGSET_BIT(atomic_load(&coopdl_kick_signal)), mask;
     coopdl_sys(SYS_rt_sigprocmask, SIG_BLOCK, &kick, &mask, COOPDL_SIGSET_SIZE);
@@ -155,21 +205,28 @@ static void await_kick(struct coopdl_thread *thread)
         siginfo_t info;
         if (coopdl_sys(SYS_rt_sigtimedwait, &kick, &info, &wait, COOPDL_SIGSET_SIZE) <= 0)
             continue;
-        if (is_timer(&info))
-            coopdl_timer_expired();
-        else if (is_kick(thread, &info))
+        bool (*timer)(const siginfo_t *) = atomic_load(&coopdl_kick_timer);
+        if (timer && timer(&info))
+            continue;
+        if (coopdl_is_kick(&info) && atomic_load(&thread->kick))
             coopdl_kick_drop(thread);
-        else /* the program's: back to the end of the queue */
+        else if (!coopdl_is_certain_kick(&info)) /* the program's: back to the end of the queue */
             coopdl_sys(SYS_rt_tgsigqueueinfo, coopdl_pid, atomic_load(&thread->tid), info.si_signo,
                        &info);
     }
     coopdl_sys(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, COOPDL_SIGSET_SIZE);
 }
 
+void coopdl_kick_block(int how)
+{
+    uint64_t kick = COOPDL_SIGSET_BIT(atomic_load(&coopdl_kick_signal));
+    coopdl_sys(SYS_rt_sigprocmask, how, &kick, 0, COOPDL_SIGSET_SIZE);
+}
+
 void coopdl_kick_settle(struct coopdl_thread *thread)
 {
     if (atomic_load(&thread->kick))
-        await_kick(thread);
+        coopdl_kick_collect(thread);
     /* The signal has put the visitor's look at our scopes behind us; in the language's terms this
      * load does. */
     (void)atomic_load(&thread->visits);

@@ -11,11 +11,41 @@
 /* The signal's number, 0 until the handler is installed. */
 extern _Atomic int coopdl_kick_signal;
 
-/* Installs the handler, once. */
+/* Installs the handler, once: it is there when this returns.  With the program's signals blocked.
+ * And again where the program's action has changed. */
 void coopdl_kick_install(void);
+void coopdl_kick_reinstall(void);
+
+/* In a forked child. */
+void coopdl_kick_forked(void);
+
+/* Which system call a filter refuses that no kick can do without; null if there is none: then
+ * the handler is installed, and a kick can be sent. */
+const char *coopdl_kick_refused(void);
+
+/* The action as libc would give it back, had the program's own been installed. */
+void coopdl_kick_chain(const struct sigaction *action);
+
+/* The handler, handed in by arrival.c, which knows what a kick is for. */
+extern void (*const coopdl_on_kick)(int number, siginfo_t *info, void *context);
+
+/* Whether a signal of the kick's number is a kick for certain, or may be one. */
+bool coopdl_is_certain_kick(const siginfo_t *info);
+bool coopdl_may_be_kick(const siginfo_t *info);
+bool coopdl_is_kick(const siginfo_t *info);
+
+/* Whether a signal that was taken from the queue was the timer's, which has been served then.
+ * Handed in where a timer is started (timer.c); null if there never was one. */
+extern bool (*_Atomic coopdl_kick_timer)(const siginfo_t *info);
+
+/* Sends a kick to a thread that may have no record. */
+long coopdl_kick_tid(int32_t tid);
 
 /* What thread->kick says. */
 enum { KICK_NONE, KICK_TAKEN, KICK_SENT };
+
+/* How long a kick that was sent may take to arrive, in ns. */
+#define COOPDL_KICK_PATIENCE 100000000
 
 /* Takes the thread's kick; false if one is under way. */
 bool coopdl_kick_take(struct coopdl_thread *thread);
@@ -24,8 +54,15 @@ bool coopdl_kick_take(struct coopdl_thread *thread);
 void coopdl_kick_send(struct coopdl_thread *thread);
 void coopdl_kick_drop(struct coopdl_thread *thread);
 
+/* The calling thread takes its own kick off the queue, or sees it dropped. */
+void coopdl_kick_collect(struct coopdl_thread *thread);
+
 /* The calling thread has changed its word, which was fired: waits until no kick is under way. */
 void coopdl_kick_settle(struct coopdl_thread *thread);
+
+/* SIG_BLOCK, SIG_UNBLOCK: for a moment, by a thread that takes the signal itself or makes a child
+ * that is to find it blocked. */
+void coopdl_kick_block(int how);
 
 /* Takes what must get through to this thread out of a mask as the kernel has it. */
 static inline void coopdl_kick_unmask(const struct coopdl_thread *thread, uint64_t *mask)

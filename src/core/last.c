@@ -18,7 +18,7 @@
  */
 #include "core/last.h"
 
-#include "core/fork.h"
+#include "core/process.h"
 #include "core/sys.h"
 #include "core/thread.h"
 

@@ -13,6 +13,7 @@
 #include "core/policy.h"
 
 #include "core/clock.h"
+#include "core/line.h"
 #include "core/sys.h"
 
 #include <errno.h>
@@ -25,11 +26,11 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-struct coopdl_policy coopdl_policy = {.deadline = COOPDL_NEVER};
+struct coopdl_policy coopdl_policy = {.deadline = COOPDL_NEVER, .length = COOPDL_NEVER};
 
 #define DURATION_FORMS                                                                             \
     "accepted: seconds (5, 2.5) or numbers with units d h m s ms us ns (250ms, 1m30s), no sign, "  \
-    "up to 292 years"
+    "or off"
 
 void coopdl_refuse(const char *name, const char *value, const char *why)
 {
@@ -54,9 +55,22 @@ static char **find(const char *name)
     return NULL;
 }
 
+/* Whether there is any variable of ours.  In most processes there is none, and each name would be
+ * held against the whole environment. */
+static bool any_is_set(void)
+{
+    static const char prefix[] = "COOPDL_";
+    for (char **entry = environ; entry && *entry; entry++)
+        if (**entry == *prefix && strncmp(*entry, prefix, sizeof(prefix) - 1) == 0)
+            return true;
+    return false;
+}
+
+static bool readable; /* there is one, and it may be believed */
+
 static const char *get(const char *name)
 {
-    char **entry = getauxval(AT_SECURE) ? NULL : find(name);
+    char **entry = readable ? find(name) : NULL;
     return entry ? *entry + strlen(name) + 1 : NULL;
 }
 
@@ -82,14 +96,20 @@ static void put(const char *name, char *entry)
     environ = fresh;
 }
 
+/* COOPDL_NEVER for `off`, `infinity`, and what is longer than can be counted. */
 static int64_t duration(const char *name, const char *value)
 {
-    int64_t ns;
-    if (coopdl_duration(value, &ns))
-        coopdl_refuse(name, value,
-                      errno == ERANGE ? "is too long a duration; " DURATION_FORMS
-                                      : "is not a duration; " DURATION_FORMS);
+    int64_t ns = COOPDL_NEVER;
+    if (strcmp(value, "off") != 0 && coopdl_duration(value, &ns) && errno != ERANGE)
+        coopdl_refuse(name, value, "is not a duration; " DURATION_FORMS);
     return ns;
+}
+
+/* A time-out of 0 is none, as timeout(1) has it. */
+static int64_t timeout(const char *name, const char *value)
+{
+    int64_t ns = duration(name, value);
+    return ns ? ns : COOPDL_NEVER;
 }
 
 int64_t coopdl_number(const char *text, int64_t limit)
@@ -115,17 +135,71 @@ static void read_deadline(void)
                       "is not a time; accepted: nanoseconds of CLOCK_MONOTONIC, as the library "
                       "writes it for its children");
     const char *budget = get("COOPDL_BUDGET");
-    if (budget) {
-        int64_t end = coopdl_later(coopdl_clock(), duration("COOPDL_BUDGET", budget));
+    /* Who has left the session of its budget has an end that never comes. */
+    if (budget && !(text && deadline == COOPDL_NEVER)) {
+        int64_t length = timeout("COOPDL_BUDGET", budget);
+        int64_t end = coopdl_later(coopdl_clock(), length);
         if (end < deadline) {
             deadline = end;
+            coopdl_policy.length = length;
             char *digit = entry + sizeof(entry) - 1;
             for (; digit[-1] != '='; end /= 10)
                 *--digit = (char)('0' + end % 10);
             put("COOPDL_DEADLINE", entry);
+            coopdl_policy.command = true;
         }
     }
     coopdl_policy.deadline = deadline;
+}
+
+/* The number that `*text` begins with, up to a comma or the end, and past that; -1 for none. */
+static int64_t next_number(const char **text)
+{
+    char digits[24];
+    size_t length = strcspn(*text, ",");
+    if (length >= sizeof(digits))
+        return -1;
+    memcpy(digits, *text, length);
+    digits[length] = '\0';
+    *text += length + ((*text)[length] == ',');
+    return coopdl_number(digits, INT64_MAX);
+}
+
+/* What the command coopdl tells of itself, since it takes the steps of the ladder: which process it
+ * has started (0: each counts as that), its signal, its grace, how long after that it kills, its
+ * own id, and the process group that it signals; and its descriptor that takes what was stuck,
+ * unless it does not want to know. */
+static void read_command(void)
+{
+    const char *text = get("COOPDL_COMMAND"), *rest = text;
+    coopdl_policy.end_signal = coopdl_policy.grace == COOPDL_NEVER ? 0 : SIGTERM;
+    coopdl_policy.cleanup = coopdl_policy.grace;
+    if (!text)
+        return;
+    int64_t pid = next_number(&rest), signal = next_number(&rest), grace = next_number(&rest);
+    int64_t kill_after = next_number(&rest), own = next_number(&rest), group = next_number(&rest);
+    int64_t witness = *rest ? next_number(&rest) : 0;
+    if (pid < 0 || signal < 0 || signal > SIGRTMAX || grace < 0 || kill_after < 0 || own <= 0 ||
+        own > INT32_MAX || group < 0 || group > INT32_MAX || witness < 0)
+        coopdl_refuse("COOPDL_COMMAND", text, "is not what coopdl writes for its command");
+    coopdl_policy.supervisor = (int32_t)own;
+    coopdl_policy.group = (int32_t)group;
+    if (coopdl_policy.grace == COOPDL_NEVER) /* coopdl has set that */
+        coopdl_policy.grace = grace;
+    if (coopdl_policy.kill_after == COOPDL_NEVER)
+        coopdl_policy.kill_after = kill_after;
+    coopdl_policy.command |= pid == coopdl_sys(SYS_getpid);
+    coopdl_policy.tree = pid == 0;
+    coopdl_policy.end_signal = (int)signal;
+    coopdl_policy.cleanup = grace;
+    if (!witness)
+        return;
+    struct coopdl_line path = {.text = coopdl_policy.witness,
+                               .size = sizeof(coopdl_policy.witness)};
+    coopdl_add(&path, "/proc/");
+    coopdl_add_number(&path, own);
+    coopdl_add(&path, "/fd/");
+    coopdl_add_number(&path, witness);
 }
 
 static void read_errno(void)
@@ -139,18 +213,6 @@ static void read_errno(void)
         coopdl_policy.error = ERRNO_ETIMEDOUT;
     else
         coopdl_refuse("COOPDL_ERRNO", text, "is unknown; accepted: escalate, eintr, etimedout");
-}
-
-/* A duration, or `off`. */
-static int64_t step(const char *name, int64_t unset)
-{
-    const char *value = get(name);
-    int64_t ns = COOPDL_NEVER;
-    if (!value)
-        return unset;
-    if (strcmp(value, "off") != 0 && coopdl_duration(value, &ns))
-        coopdl_refuse(name, value, "is not a duration; " DURATION_FORMS ", or off");
-    return ns;
 }
 
 /* Only signals that no program means anything else by; 0 if the text names none of them. */
@@ -204,6 +266,14 @@ static void read_trap(void)
         coopdl_refuse("COOPDL_TRAP", text, "is unknown; accepted: 0, 1");
 }
 
+static void read_read(void)
+{
+    const char *text = get("COOPDL_READ");
+    coopdl_policy.read_error = text && strcmp(text, "error") == 0;
+    if (text && !coopdl_policy.read_error && strcmp(text, "signal") != 0)
+        coopdl_refuse("COOPDL_READ", text, "is unknown; accepted: signal, error");
+}
+
 static void copy(char *to, size_t size, const char *name, const char *value)
 {
     size_t length = strlen(value);
@@ -214,17 +284,21 @@ static void copy(char *to, size_t size, const char *name, const char *value)
 
 static void read_log(void)
 {
-    const char *text = get("COOPDL_LOG");
+    const char *text = get("COOPDL_LOG"), *format = get("COOPDL_LOG_FORMAT");
+    coopdl_policy.log_json = format && strcmp(format, "json") == 0;
+    if (format && !coopdl_policy.log_json && strcmp(format, "text") != 0)
+        coopdl_refuse("COOPDL_LOG_FORMAT", format, "is unknown; accepted: text, json");
     if (!text)
         return;
-    if (strcmp(text, "1") == 0 || strcmp(text, "stderr") == 0) {
+    coopdl_policy.debug = strcmp(text, "debug") == 0;
+    if (strcmp(text, "1") == 0 || strcmp(text, "stderr") == 0 || coopdl_policy.debug) {
         text = "-";
     } else {
         long fd =
             coopdl_sys(SYS_openat, AT_FDCWD, text, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
         if (fd < 0)
             coopdl_refuse("COOPDL_LOG", text,
-                          "cannot be written; accepted: 1, stderr, or the path of a file");
+                          "cannot be written; accepted: 1, stderr, debug, or the path of a file");
         coopdl_sys(SYS_close, fd);
     }
     copy(coopdl_policy.log, sizeof(coopdl_policy.log), "COOPDL_LOG", text);
@@ -232,14 +306,22 @@ static void read_log(void)
 
 void coopdl_policy_read(void)
 {
+    readable = !getauxval(AT_SECURE) && any_is_set();
     read_deadline();
     read_errno();
-    coopdl_policy.grace = step("COOPDL_GRACE", 5 * COOPDL_SECOND);
-    coopdl_policy.kill_after = step("COOPDL_KILL_AFTER", COOPDL_NEVER);
+    const char *hangup = get("COOPDL_HANGUP"), *grace = get("COOPDL_GRACE"),
+               *kill_after = get("COOPDL_KILL_AFTER");
+    coopdl_policy.hangup = hangup ? duration("COOPDL_HANGUP", hangup) : 250 * COOPDL_MILLISECOND;
+    coopdl_policy.grace = grace ? duration("COOPDL_GRACE", grace) : 5 * COOPDL_SECOND;
+    coopdl_policy.kill_after = kill_after ? timeout("COOPDL_KILL_AFTER", kill_after) : COOPDL_NEVER;
+    read_command();
     read_signal();
     read_trap();
+    read_read();
     read_log();
-    const char *exclude = get("COOPDL_EXCLUDE_THREADS");
+    const char *exclude = get("COOPDL_EXCLUDE_THREADS"), *measure = get("COOPDL_MEASURE");
+    if (measure)
+        copy(coopdl_policy.report, sizeof(coopdl_policy.report), "COOPDL_MEASURE", measure);
     if (exclude)
         copy(coopdl_policy.exclude, sizeof(coopdl_policy.exclude), "COOPDL_EXCLUDE_THREADS",
              exclude);

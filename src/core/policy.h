@@ -11,11 +11,23 @@ enum coopdl_errno_policy { ERRNO_ESCALATE, ERRNO_EINTR, ERRNO_ETIMEDOUT };
 
 struct coopdl_policy {
     int64_t deadline; /* the budget's end; COOPDL_NEVER: no budget */
+    int64_t length;   /* how long it is, where this process was given it; else COOPDL_NEVER */
     enum coopdl_errno_policy error;
-    int64_t grace, kill_after; /* ns; COOPDL_NEVER: off */
+    int64_t hangup, grace, kill_after; /* ns; COOPDL_NEVER: off */
     int signal;
+    int end_signal;  /* who is signalled at once at the budget's end gets this one; 0: nobody is */
+    int64_t cleanup; /* ns; how long who handles that signal has from then on */
+    bool command;    /* this process is the one that was started with the budget */
+    int32_t supervisor; /* the coopdl that takes the steps of the ladder; 0: the process does */
+    int32_t group;      /* the process group that it signals; 0: COMMAND alone */
+    bool tree;          /* who leaves the session keeps the budget */
+    bool read_error;    /* stdio's read is told an error, and nobody is signalled for it */
     bool trap;
     char log[4096];     /* "": no log; "-": stderr; else a path */
+    bool debug;         /* and also why something is deferred */
+    bool log_json;      /* its lines are JSON objects */
+    char witness[40];   /* where coopdl reads which calls were ended; "": nowhere */
+    char report[40];    /* coopdl's table of waits; "": nothing is measured */
     char exclude[1024]; /* names of threads, separated by commas */
 };
 

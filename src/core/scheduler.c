@@ -15,7 +15,7 @@
  * sequentially consistent:
  * - the word is stored before the look: it is counted in;
  * - it is stored after the look: the thread then sees `never`, or the earliest
- *   of the others.  If its own is earlier it changes `alarm` and wakes the
+ *   of the others.  If its own is earlier it changes `alarms` and wakes the
  *   futex; a futex that has not begun to sleep sees the changed value and does
  *   not.
  * So entering and leaving a scope that is later than what the scheduler waits
@@ -24,11 +24,13 @@
 #include "core/scheduler.h"
 
 #include "core/clock.h"
-#include "core/futex.h"
+#include "core/hooks.h"
+#include "core/kick.h"
 #include "core/last.h"
 #include "core/sys.h"
 #include "core/thread.h"
 #include "core/tick.h"
+#include "core/timer.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -40,26 +42,13 @@
 /* Enough for a runtime's hook; only what is touched is ever paid for. */
 enum { STACK_SIZE = 256 * 1024 };
 
-atomic_bool coopdl_scheduler_running;
-_Atomic int64_t coopdl_scheduler_wake = TIME_NEVER;
-
 static pthread_mutex_t starting = PTHREAD_MUTEX_INITIALIZER;
-static _Atomic uint32_t alarm_count;
 static _Atomic uint32_t rounds;
-static _Atomic int32_t scheduler_tid;
 
 /* This thread is not to be the last (last.c): while that is near, it sleeps for no longer than 1
  * ms, doubling, to 100 ms once the first thread has ended, and to 1 s before. */
 static atomic_bool last_is_near;
 enum { FIRST_PAUSE = 1000000, PAUSE_SOON = 100000000, PAUSE_MAYBE = 1000000000 };
-
-static void sleep_until(int64_t when, uint32_t seen)
-{
-    struct timespec until = coopdl_timespec(when);
-    /* Of the two waits the one that takes an absolute time; woken by whatever wakes. */
-    coopdl_sys(SYS_futex, &alarm_count, FUTEX_WAIT_BITSET | FUTEX_PRIVATE, seen,
-               when == TIME_NEVER ? NULL : &until, 0, ~UINT32_C(0));
-}
 
 static int64_t min(int64_t a, int64_t b)
 {
@@ -98,25 +87,19 @@ static void *schedule(void *unused)
     uint64_t mask = programs_signals();
     (void)unused;
     coopdl_sys(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, COOPDL_SIGSET_SIZE);
-    atomic_store(&scheduler_tid, (int32_t)coopdl_sys(SYS_gettid));
+    coopdl_alarm_serves((int32_t)coopdl_sys(SYS_gettid));
     coopdl_sys(SYS_prctl, PR_SET_NAME, "coopdl");
     coopdl_sys(SYS_prctl, PR_SET_TIMERSLACK, 1);
     for (int64_t pause = FIRST_PAUSE;;) {
-        uint32_t seen = atomic_load(&alarm_count);
+        uint32_t seen = coopdl_alarms();
         atomic_store(&coopdl_scheduler_wake, TIME_NEVER);
         int64_t next = coopdl_tick(true);
         if (unlikely(atomic_load(&last_is_near)) && (next = next_look(next, &pause)) == 0)
             return NULL;
         atomic_store(&coopdl_scheduler_wake, next);
         atomic_fetch_add(&rounds, 1);
-        sleep_until(next, seen);
+        coopdl_alarm_sleep(next, seen);
     }
-}
-
-void coopdl_scheduler_rouse(void)
-{
-    atomic_fetch_add(&alarm_count, 1);
-    coopdl_sys(SYS_futex, &alarm_count, FUTEX_WAKE | FUTEX_PRIVATE, 1);
 }
 
 static int launch(void)
@@ -140,7 +123,9 @@ int coopdl_scheduler_launch(void)
     uint64_t most = ~COOPDL_SIGSET_BIT(SIGSYS), mask;
     coopdl_sys(SYS_rt_sigprocmask, SIG_SETMASK, &most, &mask, COOPDL_SIGSET_SIZE);
     pthread_mutex_lock(&starting);
-    int error = atomic_load(&coopdl_scheduler_running) ? 0 : launch();
+    int error = atomic_load(&coopdl_scheduler_running) ? 0
+                : coopdl_kick_refused()                ? EPERM
+                                                       : launch();
     if (!error) {
         atomic_store(&coopdl_scheduler_running, true);
         coopdl_timer_stop();
@@ -157,10 +142,22 @@ void coopdl_scheduler_rest(void)
     /* Two ends of a round: the first may be that of one that began before. */
     uint32_t begun = atomic_load(&rounds);
     while (atomic_load(&rounds) - begun < 2) {
-        struct timespec moment = coopdl_timespec(100 * COOPDL_MICROSECOND);
         coopdl_scheduler_rouse();
-        coopdl_sys(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &moment, 0);
+        coopdl_sleep_for(100 * COOPDL_MICROSECOND);
     }
+}
+
+int coopdl_set_hooks(const struct coopdl_hooks *new_hooks)
+{
+    int error = new_hooks ? coopdl_scheduler_start() : 0;
+    if (error) {
+        errno = error;
+        return -1;
+    }
+    atomic_store(&coopdl_hooks, new_hooks);
+    coopdl_all_due(); /* a thread may be due to be asked about that was not before */
+    coopdl_scheduler_rest();
+    return 0;
 }
 
 void coopdl_scheduler_loses(void)
@@ -172,16 +169,11 @@ void coopdl_scheduler_loses(void)
     coopdl_scheduler_rouse();
 }
 
-int32_t coopdl_scheduler_tid(void)
-{
-    return atomic_load(&scheduler_tid);
-}
-
 void coopdl_scheduler_forked(void)
 {
     starting = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     atomic_store(&coopdl_scheduler_running, false);
     atomic_store(&coopdl_scheduler_wake, TIME_NEVER);
-    atomic_store(&scheduler_tid, 0);
+    coopdl_alarm_serves(0);
     atomic_store(&last_is_near, false);
 }

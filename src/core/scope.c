@@ -1,70 +1,81 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * scope.c -- a thread's stack of deadlines: enter, leave, move, shield.
+ * scope.c -- a thread's stack of deadlines, and the word that says what it comes to.
  *
  * The scopes are the truth; the thread's word (thread.h) is what they come to:
  * the earliest deadline that is not delivered, from the innermost scope down to
- * the innermost shield or the budget.  Every change is made in two steps, the
- * list first and the word after it (publish).  A scope that is on the list
- * already is changed only while the word says `never` (conceal), since whoever
- * holds the kick of a fired thread walks the list.
+ * the innermost shield, the budget, or what is lent from outside (lend.c).  Every
+ * change is made in two steps, the list first and the word after it (publish).  A scope that is on
+ * the list already is changed only while the word says so (conceal), since whoever holds the kick
+ * of a fired thread walks the list.
  *
  * Interleavings.
  * - A signal handler enters and leaves between the two steps: it puts the list
- *   back as it found it (but see add) and computes the word from it; the second
+ *   back as it found it (but see coopdl_add_entry) and computes the word from it; the second
  *   step is then repeated with the same result.
  * - The scheduler fires the old word before the second step: the exchange in
  *   publish shows FIRED, and the thread waits until that kick has been taken,
  *   so that no EINTR lands after leaving.  After the second step its compare
  *   and exchange fails.
  * - The scheduler computes when to wake while a word changes: scheduler.c.
+ * - Another thread lends a deadline while publish runs: it stores the loan and then
+ *   the word, publish stores the word and then looks at the loan again.  So either
+ *   the lender's word stands, or publish goes round once more.
  */
 #include "core/scope.h"
 
+#include "core/alarm.h"
 #include "core/clock.h"
+#include "core/hooks.h"
 #include "core/kick.h"
-#include "core/scheduler.h"
-#include "core/tick.h"
+#include "core/pause.h"
+#include "core/probe.h"
+#include "core/process.h"
 
-#include "core/sys.h"
-
-#include <errno.h>
-#include <string.h>
-#include <sys/mman.h>
-
-static int fail(int error)
+static void count_in(int64_t deadline, bool is_delivered, int64_t *live, int64_t *delivered)
 {
-    errno = error;
-    return -1;
+    int64_t *earliest = is_delivered ? delivered : live;
+    if (deadline < *earliest)
+        *earliest = deadline;
 }
 
-/* The word that the entries come to.  A delivered deadline stands in it, for the hook to be asked
- * again, only where nothing undelivered is left to wait for; see also ask_again. */
-static int64_t ruling(struct coopdl_thread *thread)
+/* A delivered deadline stands in it, for the hook to be asked again, only where nothing undelivered
+ * is left to wait for; see also coopdl_ask_again. */
+int64_t coopdl_ruling(struct coopdl_thread *thread)
 {
-    int64_t live = TIME_NEVER, delivered = TIME_NEVER;
+    int64_t live = TIME_NEVER, delivered = TIME_NEVER, lent = atomic_load(&thread->lent);
     uint32_t depth;
     const struct coopdl_entry *entries = coopdl_entries(thread, &depth);
-    while (depth-- && !(entries[depth].flags & SCOPE_SHIELD)) {
-        int64_t *earliest = entries[depth].flags & SCOPE_DELIVERED ? &delivered : &live;
-        if (entries[depth].deadline < *earliest)
-            *earliest = entries[depth].deadline;
+    while (depth && !(entries[depth - 1].flags & SCOPE_SHIELD)) {
+        depth--;
+        count_in(entries[depth].deadline, entries[depth].flags & SCOPE_DELIVERED, &live,
+                 &delivered);
     }
+    if (depth == 0 && unlikely(lent != TIME_NEVER))
+        count_in(lent, lent == atomic_load(&thread->lent_delivered), &live, &delivered);
     if (live != TIME_NEVER)
         return live;
     return delivered == TIME_NEVER ? WORD_NEVER
                                    : delivered | WORD_UNARMED | WORD_FIRED | WORD_PEACE;
 }
 
-/* The innermost scope is delivered, but the word is that of one around it: notes when the hook is
- * to be asked about it again.  Returns by when whoever watches must look at the thread. */
-static int64_t ask_again(struct coopdl_thread *thread, int64_t word)
+/* Whether a deadline is delivered that the word, which is that of one yet to expire, does not show.
+ */
+static bool hides_delivered(struct coopdl_thread *thread)
 {
     uint32_t depth;
     const struct coopdl_entry *entries = coopdl_entries(thread, &depth);
+    while (depth && !(entries[depth - 1].flags & SCOPE_SHIELD))
+        if (entries[--depth].flags & SCOPE_DELIVERED)
+            return true;
+    int64_t lent = atomic_load_explicit(&thread->lent, memory_order_relaxed);
+    return depth == 0 && lent != TIME_NEVER && lent == atomic_load(&thread->lent_delivered);
+}
+
+int64_t coopdl_ask_again(struct coopdl_thread *thread, int64_t word)
+{
     int64_t deadline = coopdl_word_deadline(word), when = 0;
-    if (unlikely(word >= 0 && depth && entries[depth - 1].flags & SCOPE_DELIVERED &&
-                 coopdl_hooked())) {
+    if (unlikely(word >= 0 && coopdl_hooked() && hides_delivered(thread))) {
         when = coopdl_clock() + COOPDL_FIRST_BACKOFF;
         atomic_store(&thread->backoff, COOPDL_FIRST_BACKOFF);
     }
@@ -84,66 +95,49 @@ static void follow(struct coopdl_thread *thread)
         coopdl_trap_on(thread, NULL);
 }
 
-/* The second step.  Returns the word as it was. */
-static int64_t publish(struct coopdl_thread *thread)
+/* The second step. */
+int64_t coopdl_publish(struct coopdl_thread *thread)
 {
-    int64_t word = ruling(thread), deadline = ask_again(thread, word);
-    int64_t old = atomic_exchange(&thread->word, word);
-    if (unlikely(old & WORD_FIRED))
+    struct coopdl_slab *slab = coopdl_slab_of(thread); /* here: the exchange waits for it anyway */
+    int64_t lent = atomic_load(&thread->lent), word = coopdl_ruling(thread);
+    int64_t deadline = coopdl_ask_again(thread, word), old = atomic_exchange(&thread->word, word);
+    bool was_fired = old & WORD_FIRED;
+    if (unlikely(was_fired))
         coopdl_kick_settle(thread);
+    while (unlikely(lent != atomic_load(&thread->lent))) {
+        lent = atomic_load(&thread->lent);
+        word = coopdl_ruling(thread);
+        deadline = coopdl_ask_again(thread, word);
+        if (atomic_exchange(&thread->word, word) & WORD_FIRED) {
+            was_fired = true;
+            coopdl_kick_settle(thread);
+        }
+    }
     /* Never later than what the scheduler waits for, unless a deadline came up that had been
      * hidden: one that has passed already is in force at once.  With hooks the scheduler asks
      * first. */
-    if (unlikely(coopdl_wakes(deadline))) {
+    if (unlikely(coopdl_wakes(slab, deadline))) {
         if (!coopdl_hooked() && deadline <= coopdl_clock())
             coopdl_fire_self(thread);
         coopdl_wake();
     }
-    if (unlikely(old & WORD_FIRED))
+    if (unlikely(was_fired))
         follow(thread);
     return old;
 }
 
-/* Nobody looks at the list after this, until publish. */
-static void conceal(struct coopdl_thread *thread)
+void coopdl_conceal(struct coopdl_thread *thread)
 {
-    if (atomic_exchange(&thread->word, WORD_NEVER) & WORD_FIRED) {
+    if (atomic_exchange(&thread->word, WORD_CONCEALED) & WORD_FIRED) {
         coopdl_kick_settle(thread);
         follow(thread);
     }
 }
 
-/* A runtime's exception is at work and the thread goes on to other scopes: note in the list what
- * the flag in the word said of the entries that had expired. */
-static void absorb_peace(struct coopdl_thread *thread)
-{
-    conceal(thread);
-    int64_t now = coopdl_clock();
-    uint32_t depth;
-    struct coopdl_entry *entries = coopdl_entries(thread, &depth);
-    while (depth-- && !(entries[depth].flags & SCOPE_SHIELD))
-        if (entries[depth].deadline <= now)
-            entries[depth].flags |= SCOPE_DELIVERED;
-}
-
-/* Makes room for another entry.  The old place stays as it is: it may be being read. */
-static bool grow(struct coopdl_thread *thread)
-{
-    uint32_t depth, room = 2 * thread->room;
-    struct coopdl_entry *entries = coopdl_entries(thread, &depth);
-    long memory = coopdl_sys(SYS_mmap, 0, room * sizeof(*entries), PROT_READ | PROT_WRITE,
-                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory < 0 && memory > -4096)
-        return false;
-    memcpy((void *)memory, entries, depth * sizeof(*entries));
-    atomic_store(&thread->entries, (struct coopdl_entry *)memory);
-    thread->room = room;
-    return true;
-}
-
-/* Puts an entry on top.  A handler that comes between the two stores uses the same place, or moves
- * the entries; what it left there is replaced.  True if so: publish is owed. */
-static bool add(struct coopdl_thread *thread, coopdl_scope *scope, int64_t deadline, uint32_t flags)
+/* A handler that comes between the two stores uses the same place, or moves the entries; what it
+ * left there is replaced. */
+bool coopdl_add_entry(struct coopdl_thread *thread, coopdl_scope *scope, int64_t deadline,
+                      uint32_t flags)
 {
     const struct coopdl_entry entry = {.deadline = deadline, .scope = scope, .flags = flags};
     uint32_t depth, deeper;
@@ -153,156 +147,72 @@ static bool add(struct coopdl_thread *thread, coopdl_scope *scope, int64_t deadl
     struct coopdl_entry *place = &coopdl_entries(thread, &deeper)[depth];
     if (likely(place->scope == scope))
         return false;
-    conceal(thread);
+    coopdl_conceal(thread);
     *place = entry;
     return true;
 }
 
-static int push(coopdl_scope *scope, int64_t deadline, uint32_t flags)
+/* What is lent as an entry; counts of its own belong to each loan. */
+static struct coopdl_entry *borrowed(struct coopdl_thread *thread, int64_t lent)
 {
-    if (!scope)
-        return fail(EINVAL);
-    struct coopdl_thread *thread = coopdl_self ? coopdl_self : coopdl_claim();
-    if (!thread)
-        return fail(ENOMEM);
-    int error = coopdl_scheduler_start();
-    if (unlikely(error))
-        return fail(error);
-    if (unlikely(atomic_load_explicit(&thread->depth, memory_order_relaxed) + 1 >= thread->room) &&
-        !grow(thread))
-        return fail(ENOMEM);
-
-    int64_t word = coopdl_load(thread);
-    if (unlikely((word & (WORD_FIRED | WORD_PEACE)) == (WORD_FIRED | WORD_PEACE)))
-        absorb_peace(thread);
-    deadline = coopdl_word(deadline);
-    scope->thread = thread;
-    scope->place = atomic_load_explicit(&thread->depth, memory_order_relaxed);
-    bool owed = add(thread, scope, deadline, flags);
-    if (owed || flags || word & WORD_PEACE || deadline < coopdl_word_deadline(word))
-        publish(thread);
-    return 0;
-}
-
-int coopdl_enter(coopdl_scope *scope, int64_t deadline)
-{
-    return push(scope, deadline, 0);
-}
-
-int coopdl_shield(coopdl_scope *scope)
-{
-    return push(scope, COOPDL_NEVER, SCOPE_SHIELD);
-}
-
-/* The entry of a scope that the calling thread is inside; null if it is not. */
-static struct coopdl_entry *entry_of(const coopdl_scope *scope)
-{
-    uint32_t depth;
-    if (unlikely(!scope || !coopdl_self || scope->thread != coopdl_self))
-        return NULL;
-    struct coopdl_entry *entries = coopdl_entries(coopdl_self, &depth);
-    return scope->place < depth && entries[scope->place].scope == scope ? &entries[scope->place]
-                                                                        : NULL;
-}
-
-int coopdl_leave(coopdl_scope *scope)
-{
-    struct coopdl_entry *entry = entry_of(scope);
-    if (unlikely(!entry))
-        return fail(EINVAL);
-    struct coopdl_entry left = *entry;
-    atomic_store_explicit(&coopdl_self->depth, (uint32_t)scope->place, memory_order_release);
-    int64_t old = publish(coopdl_self);
-    if (left.flags & SCOPE_SHIELD)
-        return 0;
-    return left.flags & SCOPE_DELIVERED || left.cuts ||
-           (old & WORD_FIRED && left.deadline <= coopdl_word_deadline(old));
-}
-
-int coopdl_move(coopdl_scope *scope, int64_t deadline)
-{
-    struct coopdl_entry *entry = entry_of(scope);
-    if (!entry || entry->flags & SCOPE_SHIELD)
-        return fail(EINVAL);
-    conceal(coopdl_self);
-    entry->deadline = coopdl_word(deadline);
-    entry->flags = 0;
-    entry->cuts = 0;
-    publish(coopdl_self);
-    return 0;
-}
-
-int coopdl_deliver(coopdl_scope *scope)
-{
-    struct coopdl_entry *entry = entry_of(scope);
-    if (!entry || entry->flags & SCOPE_SHIELD || entry->deadline > coopdl_clock())
-        return fail(EINVAL);
-    conceal(coopdl_self);
-    entry->flags |= SCOPE_DELIVERED;
-    publish(coopdl_self);
-    return 0;
-}
-
-int coopdl_expired(const coopdl_scope *scope)
-{
-    const struct coopdl_entry *entry = entry_of(scope);
-    if (unlikely(!entry))
-        return 0;
-    if (likely(!(coopdl_load(coopdl_self) & WORD_FIRED)))
-        return (entry->flags & SCOPE_DELIVERED) != 0;
-    return entry->deadline <= coopdl_clock();
-}
-
-int64_t coopdl_deadline(void)
-{
-    struct coopdl_thread *thread = coopdl_active();
-    return thread ? coopdl_word_deadline(coopdl_load(thread)) : COOPDL_NEVER;
-}
-
-int64_t coopdl_remaining(void)
-{
-    int64_t deadline = coopdl_deadline();
-    if (deadline == COOPDL_NEVER)
-        return COOPDL_NEVER;
-    int64_t left = deadline - coopdl_clock();
-    return left > 0 ? left : 0;
+    if (thread == coopdl_self && thread->borrowed.deadline != lent)
+        thread->borrowed = (struct coopdl_entry){.deadline = lent};
+    return &thread->borrowed;
 }
 
 struct coopdl_entry *coopdl_owner(struct coopdl_thread *thread, int64_t now)
 {
     uint32_t depth;
     struct coopdl_entry *owner = NULL, *entries = coopdl_entries(thread, &depth);
-    while (depth-- && !(entries[depth].flags & SCOPE_SHIELD))
-        if (entries[depth].deadline <= now)
-            owner = &entries[depth];
-    return owner;
+    for (; depth && !(entries[depth - 1].flags & SCOPE_SHIELD); depth--)
+        if (entries[depth - 1].deadline <= now)
+            owner = &entries[depth - 1];
+    int64_t lent = atomic_load(&thread->lent);
+    return depth == 0 && unlikely(lent <= now) ? borrowed(thread, lent) : owner;
 }
 
 int64_t coopdl_next_deadline(struct coopdl_thread *thread, int64_t now)
 {
-    int64_t next = TIME_NEVER;
+    int64_t next = TIME_NEVER, lent = atomic_load(&thread->lent);
     uint32_t depth;
     const struct coopdl_entry *entries = coopdl_entries(thread, &depth);
-    while (depth-- && !(entries[depth].flags & SCOPE_SHIELD))
-        if (entries[depth].deadline > now && entries[depth].deadline < next)
-            next = entries[depth].deadline;
-    return next;
+    for (; depth && !(entries[depth - 1].flags & SCOPE_SHIELD); depth--)
+        if (entries[depth - 1].deadline > now && entries[depth - 1].deadline < next)
+            next = entries[depth - 1].deadline;
+    return depth == 0 && lent > now && lent < next ? lent : next;
 }
 
 void coopdl_found(struct coopdl_thread *thread, int64_t deadline)
 {
-    add(thread, NULL, coopdl_word(deadline), 0);
-    publish(thread);
+    coopdl_add_entry(thread, NULL, coopdl_word(deadline), 0);
+    coopdl_pause_born_late(thread, coopdl_born);
+    coopdl_publish(thread);
+}
+
+void coopdl_refound(struct coopdl_thread *thread, int64_t deadline)
+{
+    uint32_t depth;
+    coopdl_conceal(thread);
+    struct coopdl_entry *entries = coopdl_entries(thread, &depth);
+    if (depth && !entries[0].scope)
+        entries[0] = (struct coopdl_entry){.deadline = coopdl_word(deadline)};
+    coopdl_publish(thread);
 }
 
 void coopdl_unfound(struct coopdl_thread *thread)
 {
+    coopdl_refound(thread, COOPDL_NEVER);
+}
+
+void coopdl_disown(struct coopdl_thread *thread)
+{
     uint32_t depth;
-    conceal(thread);
+    coopdl_conceal(thread);
     struct coopdl_entry *entries = coopdl_entries(thread, &depth);
-    if (depth && !entries[0].scope)
-        entries[0].deadline = TIME_NEVER;
-    publish(thread);
+    while (depth--)
+        if (entries[depth].flags & SCOPE_INHERITED)
+            entries[depth].deadline = TIME_NEVER;
+    coopdl_publish(thread);
 }
 
 void coopdl_fire_self(struct coopdl_thread *thread)
@@ -313,14 +223,16 @@ void coopdl_fire_self(struct coopdl_thread *thread)
     atomic_store(&thread->visit, 0);
     atomic_store(&thread->backoff, COOPDL_FIRST_BACKOFF);
     atomic_store(&thread->kicked, false);
-    while (word >= 0)
-        if (atomic_compare_exchange_weak(&thread->word, &word, word | WORD_UNARMED | WORD_FIRED))
-            break;
+    /* A loan may be taken back meanwhile: only the word that was looked at is fired. */
+    if (atomic_compare_exchange_strong(&thread->word, &word, word | WORD_UNARMED | WORD_FIRED))
+        PROBE2(expired, atomic_load(&thread->tid), coopdl_word_deadline(word));
+    coopdl_thread_due(thread, 0);
     follow(thread);
 }
 
 void coopdl_abandon(struct coopdl_thread *thread)
 {
-    conceal(thread);
+    coopdl_conceal(thread);
     atomic_store(&thread->depth, 0);
+    atomic_store(&thread->word, WORD_NEVER);
 }

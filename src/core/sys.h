@@ -45,6 +45,22 @@ static inline long coopdl_sys6(long nr, long a, long b, long c, long d, long e, 
                      : "memory");
     return x0;
 }
+#elif defined(__riscv) && __riscv_xlen == 64
+static inline long coopdl_sys6(long nr, long a, long b, long c, long d, long e, long f)
+{
+    register long a7 __asm__("a7") = nr;
+    register long a0 __asm__("a0") = a;
+    register long a1 __asm__("a1") = b;
+    register long a2 __asm__("a2") = c;
+    register long a3 __asm__("a3") = d;
+    register long a4 __asm__("a4") = e;
+    register long a5 __asm__("a5") = f;
+    __asm__ volatile("ecall"
+                     : "+r"(a0)
+                     : "r"(a7), "r"(a1), "r"(a2), "r"(a3), "r"(a4), "r"(a5)
+                     : "memory");
+    return a0;
+}
 #elif defined(__i386__)
 /* The sixth argument goes where the frame pointer may be: from the stack, at the last moment. */
 static inline long coopdl_sys6(long nr, long a, long b, long c, long d, long e, long f)
@@ -65,6 +81,11 @@ static inline long coopdl_sys6(long nr, long a, long b, long c, long d, long e, 
 #define COOPDL_SYS_PICK(nr, a, b, c, d, e, f, ...)                                                 \
     coopdl_sys6(nr, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 #define coopdl_sys(...) COOPDL_SYS_PICK(__VA_ARGS__, 0, 0, 0, 0, 0, 0, 0)
+
+/* Newer than the headers of some; the number is the same on every architecture. */
+#ifndef SYS_epoll_pwait2
+#define SYS_epoll_pwait2 441
+#endif
 
 #ifdef __i386__
 /* The plain ones are older calls that take their arguments in memory.  mmap2's offset counts pages;

@@ -8,8 +8,13 @@
  *     WORD_NEVER             no deadline
  *     deadline               armed: the scheduler fires it once that has passed
  *     deadline|FIRED         expired: calls that would wait are cut
- *     deadline|FIRED|PEACE   expired, but a runtime's exception is at work:
+ *     deadline|FIRED|PEACE   expired, but a runtime's exception is being handled:
  *                            nothing is cut, the hook is asked again
+ *     WORD_CONCEALED         no deadline for a moment: the thread is changing its
+ *                            entries, and stores another word at once
+ *     time|FIRED|PEACE|MOMENT
+ *                            for a moment, so that who holds the kick may look at the
+ *                            entries: no exception is being handled
  *
  * All but the armed ones are negative, so that one comparison with a time sorts
  * out whether it lies before an armed deadline.
@@ -21,18 +26,23 @@
  *
  * Who writes.  The thread itself stores any word (scope.c).  Anybody who holds
  * the thread's kick (below) may set FIRED on a deadline that has passed, and
- * set or clear PEACE on a fired one.  The thread may fire itself.
+ * set or clear PEACE on a fired one.  The thread may fire itself.  Who lends it a
+ * deadline stores what the entries come to then, with compare and exchange
+ * (lend.c).
  *
  * The kick.  None, or taken while someone is about to signal the thread, or
  * sent while the signal has not arrived (kick.c).  It is taken before the word
  * is looked at, and a leaving thread changes the word before it looks at the
  * kick: so either the kicker sees the new word and does nothing, or the leaver
  * sees the kick and waits.  Whoever holds it for a fired thread may read that thread's
- * entries: none is left or changed meanwhile, though some may be added.
+ * entries: none is left or changed meanwhile, though some may be added.  A thread
+ * that gives its record back marks it first (LEAVING) and then waits for the kick:
+ * who holds the kick and then finds the thread's id has the record until he drops it.
  *
  * The entries.  A thread's stack of deadlines, one for each scope that it is
  * inside, the budget at the bottom.  They are kept here and not in the caller's
- * scopes, which may be gone when nobody left them.
+ * scopes, which may be gone when nobody left them.  Outside of all of them is the
+ * deadline that another thread has lent (lend.c); its entry is the thread's own.
  *
  * Records live in slabs, are recycled and never unmapped: the scheduler reads
  * them while threads die.
@@ -48,15 +58,28 @@
 
 #define WORD_FIRED 1
 #define WORD_PEACE 2
+#define WORD_MOMENT 4
 #define WORD_FLAGS 7
 #define WORD_UNARMED INT64_MIN
 
 /* The latest time that a word can hold stands for `never`. */
 #define TIME_NEVER (INT64_MAX & ~(int64_t)WORD_FLAGS)
 #define WORD_NEVER (TIME_NEVER | WORD_UNARMED)
+#define WORD_CONCEALED (WORD_NEVER | WORD_MOMENT)
+
+/* In the place of a thread's id: its record is being made, or given back; or it was reserved for a
+ * thread that has claimed another, and is free once nobody holds its kick. */
+enum { LEAVING = -1, ORPHANED = -2 };
+
+/* How long after firing a thread is visited again, in ns; it doubles from there (tick.c). */
+#define COOPDL_FIRST_BACKOFF 1000000
 
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
+
+/* What the kick's handler always runs is not instrumented: the handler may interrupt
+ * ThreadSanitizer's runtime inside an atomic operation, whose lock that thread then holds. */
+#define IN_HANDLER __attribute__((no_sanitize("thread")))
 
 enum { TRAP_OPEN, TRAP_SHUT };
 
@@ -64,7 +87,7 @@ enum { TRAP_OPEN, TRAP_SHUT };
 enum { AWAKE, ASLEEP_FUTEX, ASLEEP_MOMENT, ASLEEP_CALL };
 
 /* Bits in an entry's flags. */
-enum { SCOPE_SHIELD = 1, SCOPE_DELIVERED = 2 };
+enum { SCOPE_SHIELD = 1, SCOPE_DELIVERED = 2, SCOPE_INHERITED = 4 };
 
 #ifndef __GCC_HAVE_SYNC_COMPARE_AND_SWAP_8
 #error "thread.h: the word is changed in signal handlers; here its atomics would take a lock"
@@ -74,7 +97,55 @@ struct coopdl_entry {
     int64_t deadline;    /* as coopdl_word makes it */
     coopdl_scope *scope; /* null: the budget */
     uint32_t flags;
-    uint32_t cuts; /* how many calls this one has cut */
+    uint32_t cuts;  /* how many calls this one has cut */
+    uint32_t tries; /* how many of them, and attempts to connect, were no sleeps (pause.c) */
+    uint32_t sleeps;
+    uint16_t hung;    /* how many of the cuts were on sockets that may be hung up (hangup.c) */
+    uint16_t noted;   /* what it has ended first is in the record (evidence.c) */
+    uint32_t hung_at; /* `cuts` when the last of them was counted */
+    int64_t slept;    /* what the sleeps had asked for, ns */
+    int64_t owed;     /* what the sleeps are to pause and have not, ns */
+};
+
+/* A wait by epoll_* that has been cut and is made again (preload/wait.c). */
+struct coopdl_waiting {
+    int64_t deadline; /* of the entry that cuts it */
+    int64_t wanted;   /* the caller's own timeout, ns */
+    int64_t begun;    /* 0: there is none */
+    int fd;
+};
+
+/* What a call was made on that a deadline ends (evidence.c). */
+enum coopdl_object {
+    ON_NOTHING,
+    ON_DESCRIPTOR, /* a */
+    ON_CONNECT,    /* a descriptor, b and c: the address and its size */
+    ON_POLL,       /* a: the descriptors, b: how many */
+    ON_SELECT,     /* a: how many; b, c, d: the sets */
+    ON_EPOLL,      /* a: a descriptor */
+    ON_CHILD,      /* a: its pid; not above 0: any */
+    ON_PATH        /* a: the path */
+};
+
+/* Where a call was made, and on what: said on the way to its cut. */
+struct coopdl_place {
+    const void *caller; /* to whom it returns; null: not known */
+    int64_t begun;      /* when it began to wait; 0: not known */
+    enum coopdl_object object;
+    long a, b, c, d;
+};
+
+/* What the kick's handler has interrupted. */
+struct coopdl_interrupted {
+    bool call;  /* a system call */
+    long first; /* its first argument */
+    uintptr_t stack;
+};
+
+/* What a wait for a child has found before its caller knows (core/ending.c). */
+struct coopdl_reaping {
+    int32_t pid; /* 0: nothing */
+    int status;
 };
 
 /* Most threads need no more; the rest is mapped in as needed, and stays with the record. */
@@ -83,7 +154,11 @@ enum { COOPDL_FIRST_ENTRIES = 8 };
 struct coopdl_thread {
     _Atomic int64_t word;
     _Atomic uint32_t kick;
-    _Atomic int32_t tid; /* 0: the record is free */
+    _Atomic int32_t tid;            /* 0: the record is free */
+    _Atomic bool reserved;          /* for a thread that has not claimed it (lend.c) */
+    _Atomic uint8_t number;         /* in its slab; there before the record is first in use */
+    _Atomic int64_t lent;           /* by another thread; TIME_NEVER: nothing */
+    _Atomic int64_t lent_delivered; /* the one whose exception a runtime is handling */
 
     /* When a fired thread is visited next, and how long after that again (tick.c). */
     _Atomic int64_t visit;
@@ -98,6 +173,7 @@ struct coopdl_thread {
     bool trapped;
     bool dozed; /* the last call that was seen was asleep in a futex */
     bool told;  /* the trap has cut a call: the wrapper around it counts it no second time */
+    bool reaps; /* a wrapper's wait for a child is */
     _Atomic uint8_t asleep;
 
     _Atomic uint32_t depth;
@@ -108,11 +184,54 @@ struct coopdl_thread {
     /* When the hook is asked again about a delivered scope inside one that is yet to expire; 0:
      * there is none (tick.c). */
     _Atomic int64_t again;
+
+    struct coopdl_reaping reaping;
+    struct coopdl_waiting waiting;
+
+    struct coopdl_entry borrowed; /* what is lent, as an entry: cuts and pauses */
+
+    /* The call that a deadline of this thread has ended first (evidence.c).  Others read `cut`
+     * while `cut_version` is even and stays the same. */
+    struct coopdl_interrupted interrupted;
+    struct coopdl_place place;
+    const void *trapped_at;    /* the system call that the trap cuts now */
+    bool wrapped;              /* it seems to be a wrapper's, which will say more of it */
+    bool unsaid;               /* the line about it is owed */
+    const void *measured_from; /* the call that is measured returns to; null: none is */
+    const coopdl_scope *cut_scope;
+    _Atomic uint32_t cut_version;
+    struct coopdl_cut cut;
 } __attribute__((aligned(128)));
+
+enum { COOPDL_SLAB_RECORDS = 63 };
+
+struct coopdl_slab {
+    struct coopdl_slab *_Atomic next;
+    _Atomic int64_t due; /* when the first of its threads is (due.h) */
+    struct coopdl_thread records[COOPDL_SLAB_RECORDS];
+};
+
+/* The first one. */
+extern struct coopdl_slab coopdl_slabs __attribute__((visibility("hidden")));
+
+/* Of a record that has been in use. */
+static inline struct coopdl_slab *coopdl_slab_of(struct coopdl_thread *thread)
+{
+    char *records = (char *)(thread - atomic_load_explicit(&thread->number, memory_order_relaxed));
+    return (struct coopdl_slab *)(void *)(records - offsetof(struct coopdl_slab, records));
+}
 
 /* A wrapper may run in a signal handler: no lazy allocation behind a TLS access. */
 extern __thread struct coopdl_thread *coopdl_self
     __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+/* The same as the exported names see it: null for ever where all calls are measured, so that each
+ * takes the way of a thread that has none yet (preload/measure.c). */
+extern __thread struct coopdl_thread *coopdl_shown
+    __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+/* Whether all calls are measured: said before main, once. */
+extern bool coopdl_measures __attribute__((visibility("hidden")));
 
 /* Whether the process has a budget, so that threads without a record need one. */
 extern bool coopdl_budgeted __attribute__((visibility("hidden")));
@@ -139,46 +258,43 @@ static inline struct coopdl_entry *coopdl_entries(struct coopdl_thread *thread, 
     return mapped ? mapped : thread->first;
 }
 
-static inline int64_t coopdl_load(const struct coopdl_thread *thread)
+IN_HANDLER static inline int64_t coopdl_load(const struct coopdl_thread *thread)
 {
     return atomic_load_explicit(&thread->word, memory_order_relaxed);
 }
 
-/* Expired, and no runtime's exception is at work. */
-static inline bool coopdl_cutting(const struct coopdl_thread *thread)
+/* Expired, and no runtime's exception is being handled. */
+IN_HANDLER static inline bool coopdl_cutting(const struct coopdl_thread *thread)
 {
     return (coopdl_load(thread) & (WORD_FIRED | WORD_PEACE)) == WORD_FIRED;
-}
-
-/* The calling thread's record, made if there is none; null when memory is out.
- * Async-signal-safe. */
-struct coopdl_thread *coopdl_claim(void);
-
-/* The calling thread's record if a deadline rules it now, else null.  This is what a process
- * pays that has none: keep it at one TLS load, one test, one branch. */
-static inline struct coopdl_thread *coopdl_active(void)
-{
-    struct coopdl_thread *thread = coopdl_self;
-    if (likely(!thread)) {
-        if (likely(!coopdl_budgeted))
-            return NULL;
-        thread = coopdl_claim();
-        if (!thread)
-            return NULL;
-    }
-    return coopdl_load(thread) == WORD_NEVER ? NULL : thread;
 }
 
 /* Every record in use, one after the other: `record` null gives the first. */
 struct coopdl_thread *coopdl_next_thread(struct coopdl_thread *record);
 
-/* Whether a thread has one. */
+/* Whether a thread has claimed one. */
 bool coopdl_has_record(int32_t tid);
+
+/* The record of a thread that it has claimed, or that is reserved for it; null if there is none. */
+struct coopdl_thread *coopdl_record_of(int32_t tid);
+
+/* One that was free, for a thread that has none: its id is LEAVING until the caller says whose it
+ * is.  Null when memory is out.  Async-signal-safe. */
+struct coopdl_thread *coopdl_new_record(void);
+
+/* One for another thread, which has none; null when memory is out. */
+struct coopdl_thread *coopdl_reserve(int32_t tid);
+
+/* Whether that was ever done. */
+extern atomic_bool coopdl_ever_reserved;
+
+/* Frees the calling thread's own. */
+void coopdl_free_record(struct coopdl_thread *record);
 
 /* The record of a thread that is gone without having given it back. */
 void coopdl_forget(struct coopdl_thread *record);
 
-/* In a forked child: only the calling thread's record is left. */
-void coopdl_thread_forked(void);
+/* Each slab is looked at the next time, whatever it has due. */
+void coopdl_all_due(void);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tick.c -- one look at all threads: fire what is due, kick again what is
- * fired.
+ * fired.  Where no thread of a slab is due, its records are not read (due.h).
  *
  * Run by the scheduler's thread, or by the budget's timer in a process that
  * has no scheduler, and by both at once for a moment when one takes over from
@@ -22,17 +22,26 @@
  */
 #include "core/tick.h"
 
+#include "core/alarm.h"
 #include "core/budget.h"
 #include "core/clock.h"
+#include "core/due.h"
+#include "core/hooks.h"
 #include "core/kick.h"
-#include "core/scheduler.h"
+#include "core/probe.h"
 #include "core/scope.h"
 
-#include <errno.h>
+static int64_t min(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
 
-enum { RETRY = 100000, FIRST_BACKOFF = COOPDL_FIRST_BACKOFF, LAST_BACKOFF = 100000000 };
-
-static const struct coopdl_hooks *_Atomic hooks;
+enum {
+    RETRY = 100000,
+    FIRST_BACKOFF = COOPDL_FIRST_BACKOFF,
+    LAST_BACKOFF = 100000000,
+    LAST_PENDING = 16000000
+};
 
 static _Atomic uint64_t kicks[COOPDL_KICK_CAUSES];
 
@@ -41,48 +50,25 @@ uint64_t coopdl_kicks(coopdl_kick_cause cause)
     return (unsigned int)cause < COOPDL_KICK_CAUSES ? atomic_load(&kicks[cause]) : 0;
 }
 
-bool coopdl_hooked(void)
-{
-    const struct coopdl_hooks *h = atomic_load_explicit(&hooks, memory_order_acquire);
-    return h && h->expired;
-}
-
-void coopdl_hook_kicked(void)
-{
-    const struct coopdl_hooks *h = atomic_load_explicit(&hooks, memory_order_acquire);
-    if (h && h->kicked)
-        h->kicked();
-}
-
-int coopdl_set_hooks(const struct coopdl_hooks *new_hooks)
-{
-    int error = new_hooks ? coopdl_scheduler_start() : 0;
-    if (error) {
-        errno = error;
-        return -1;
-    }
-    atomic_store(&hooks, new_hooks);
-    coopdl_scheduler_rest();
-    return 0;
-}
-
 /* What the runtime says; sets or clears PEACE by it, unless the thread has gone on meanwhile.
  * Where there is no hook, PEACE stays as the thread has set it. */
 static enum coopdl_verdict ask(struct coopdl_thread *thread, bool asking, int64_t now)
 {
-    const struct coopdl_hooks *h = atomic_load_explicit(&hooks, memory_order_acquire);
+    const struct coopdl_hooks *h = atomic_load_explicit(&coopdl_hooks, memory_order_acquire);
     int64_t word = coopdl_load(thread), wanted;
     if (!asking || !h || !h->expired)
         return word & WORD_PEACE ? COOPDL_PEACE : COOPDL_CUT;
     const struct coopdl_entry *owner = coopdl_owner(thread, now);
-    enum coopdl_verdict verdict =
-        h->expired(atomic_load(&thread->tid), owner ? owner->scope : NULL);
+    enum coopdl_verdict verdict = coopdl_hook_expired(h, thread, owner ? owner->scope : NULL);
     word = coopdl_load(thread);
     do {
         if (!(word & WORD_FIRED))
             return COOPDL_PEACE;
         wanted = verdict == COOPDL_CUT ? word & ~(int64_t)WORD_PEACE : word | WORD_PEACE;
     } while (!atomic_compare_exchange_weak(&thread->word, &word, wanted));
+    /* In peace nothing was cut, and the thread may have fallen asleep behind a shut trap. */
+    if (word & ~wanted & WORD_PEACE)
+        atomic_store(&thread->kicked, false);
     return verdict;
 }
 
@@ -136,6 +122,7 @@ static bool due(struct coopdl_thread *thread, int64_t now, bool asking)
     int64_t fired = word | WORD_UNARMED | WORD_FIRED | (asking && coopdl_hooked() ? WORD_PEACE : 0);
     if (!atomic_compare_exchange_strong(&thread->word, &word, fired))
         return false;
+    PROBE2(expired, atomic_load(&thread->tid), coopdl_word_deadline(word));
     atomic_store(&thread->backoff, FIRST_BACKOFF);
     atomic_store(&thread->kicked, false);
     return true;
@@ -167,8 +154,11 @@ static coopdl_kick_cause cause_for(struct coopdl_thread *thread, enum coopdl_ver
 static void visit(struct coopdl_thread *thread, int64_t now, bool asking)
 {
     if (!coopdl_kick_take(thread)) {
-        /* The last signal has not been taken yet: the thread does not run, or blocks it. */
-        atomic_store(&thread->visit, now + FIRST_BACKOFF);
+        /* The last signal has not been taken yet: the thread does not run, or blocks it.  Where
+         * thousands do not run, visits every millisecond would keep them from it. */
+        int64_t backoff = atomic_load(&thread->backoff);
+        atomic_store(&thread->backoff, min(2 * backoff, LAST_PENDING));
+        atomic_store(&thread->visit, now + backoff);
         put_off(thread, now + FIRST_BACKOFF);
         return;
     }
@@ -193,6 +183,7 @@ static void visit(struct coopdl_thread *thread, int64_t now, bool asking)
         return;
     }
     atomic_fetch_add(&kicks[cause], 1);
+    PROBE2(kicked, atomic_load(&thread->tid), (int)cause);
     coopdl_kick_send(thread);
 }
 
@@ -202,7 +193,7 @@ void coopdl_kick_soon(struct coopdl_thread *thread, uint8_t asleep)
     int64_t soon = coopdl_clock() + FIRST_BACKOFF;
     atomic_store(&thread->backoff, FIRST_BACKOFF);
     atomic_store(&thread->visit, soon);
-    if (coopdl_wakes(soon))
+    if (coopdl_wakes(coopdl_slab_of(thread), soon))
         coopdl_wake();
 }
 
@@ -215,22 +206,56 @@ static int64_t due_time(const struct coopdl_thread *thread, int64_t word)
     return other < deadline ? other : deadline;
 }
 
+/* One thread; returns when it is due next. */
+static int64_t look(struct coopdl_thread *thread, int64_t now, bool asking)
+{
+    if (unlikely(atomic_load(&thread->tid) == ORPHANED)) {
+        if (coopdl_kick_take(thread))
+            coopdl_forget(thread);
+        return TIME_NEVER;
+    }
+    int64_t when = due_time(thread, atomic_load(&thread->word));
+    if (when > now)
+        return when;
+    visit(thread, now, asking);
+    when = due_time(thread, atomic_load(&thread->word));
+    /* Else its kick is held by another, who will not be long. */
+    return when > now ? when : now + RETRY;
+}
+
+/* The scheduler's look at the threads of a slab; returns when the next one is due. */
+static int64_t look_at_slab(struct coopdl_slab *slab, int64_t now)
+{
+    int64_t next = TIME_NEVER;
+    atomic_store(&slab->due, TIME_NEVER);
+    for (int i = 0; i < COOPDL_SLAB_RECORDS; i++)
+        if (atomic_load(&slab->records[i].tid) != 0)
+            next = min(next, look(&slab->records[i], now, true));
+    coopdl_slab_due(slab, next);
+    return next;
+}
+
+/* Where a timer's handler does it, at the budget's end most threads are due; and the handler may be
+ * interrupted, so it raises no slab's `due`. */
+static int64_t look_at_all(int64_t now)
+{
+    int64_t next = TIME_NEVER;
+    for (struct coopdl_thread *t = coopdl_next_thread(NULL); t; t = coopdl_next_thread(t)) {
+        int64_t when = look(t, now, false);
+        coopdl_thread_due(t, when);
+        next = min(next, when);
+    }
+    return next;
+}
+
 int64_t coopdl_tick(bool asking)
 {
-    int64_t now = coopdl_clock();
-    int64_t next = coopdl_budget_tick(now);
-    for (struct coopdl_thread *t = coopdl_next_thread(NULL); t; t = coopdl_next_thread(t)) {
-        int64_t word = atomic_load(&t->word);
-        int64_t when = due_time(t, word);
-        if (when <= now) {
-            visit(t, now, asking);
-            word = atomic_load(&t->word);
-            when = due_time(t, word);
-            if (when <= now) /* its kick is held by another, who will not be long */
-                when = now + RETRY;
-        }
-        if (when < next)
-            next = when;
+    int64_t now = coopdl_clock(), next = coopdl_budget_tick(now);
+    if (!asking)
+        return min(next, look_at_all(now));
+    for (struct coopdl_slab *slab = &coopdl_slabs; slab; slab = atomic_load(&slab->next)) {
+        int64_t due = atomic_load(&slab->due);
+        next = min(next, due > now ? due : look_at_slab(slab, now));
     }
     return next;
 }

@@ -3,15 +3,11 @@
 #ifndef COOPDL_CORE_TIMER_H
 #define COOPDL_CORE_TIMER_H
 
+#include <signal.h>
 #include <stdbool.h>
-#include <stdint.h>
 
 /* Makes the timer and sets it to the next thing to do.  False where the kernel refuses one. */
 bool coopdl_timer_start(void);
-
-/* Sets it anew after a change of the calling thread's word; nothing of it is pending afterwards
- * that should not be. */
-void coopdl_timer_follow(void);
 
 /* The scheduler takes over. */
 void coopdl_timer_stop(void);
@@ -19,10 +15,14 @@ void coopdl_timer_stop(void);
 /* In the handler: the timer's signal has come. */
 void coopdl_timer_expired(void);
 
-/* What a signal of this timer carries. */
-void *coopdl_timer_cookie(void);
+/* Whether it is a signal of this timer. */
+bool coopdl_is_timer(const siginfo_t *info);
 
 /* In a forked child: timers are not inherited. */
 void coopdl_timer_forked(void);
+
+/* Stops it until it is released; no signal of it is pending then. */
+void coopdl_timer_hold(void);
+void coopdl_timer_release(void);
 
 #endif

@@ -3,16 +3,16 @@
  * cut.c -- the answer to a call that would wait after expiry.
  *
  * The first cut in a scope is EINTR, so that a runtime looks at its interrupts;
- * every further one is ETIMEDOUT, so that restart loops end.  After the fourth
- * each cut first waits a little, so that a program that takes no error for an
- * answer neither burns a core nor floods its log; and a call that has a time-out
- * of its own is told that it has run out, which some believe that believe no
- * error (CPython's ssl).
+ * every further one is ETIMEDOUT, so that restart loops end.  From the fifth on
+ * each pauses first (core/pause.c).
  *
- * A program that polls between short sleeps counts them, and ends when it has
- * slept for long enough by its own count (SQLite's busy handler).  So a sleep
- * that is cut pauses for far less than it would have slept, at first, and never
- * for longer.
+ * From the fifth on a poll or select that has a time-out of its own is told 0 for
+ * some of its cuts: that this time has run out.  CPython's ssl believes that, and
+ * no error; libcurl believes an error, and takes 0 for "nothing yet".  So what must
+ * hold is that every place in a loop of calls gets both answers after a while,
+ * however many calls the loop makes.  By turns, a loop of two calls would get 0 for
+ * ever at the one and ETIMEDOUT at the other.  The parity of the bits of the cut's
+ * number (the sequence of Thue and Morse) is constant at no fixed distance.
  *
  * A wrapper's call that the trap has cut comes back to the wrapper with EINTR,
  * and is cut there again: that is the same cut, told twice (thread->told).  Where
@@ -21,55 +21,35 @@
  */
 #include "preload/cut.h"
 
+#include "core/ending.h"
+#include "core/evidence.h"
 #include "core/kick.h"
-#include "core/log.h"
 #include "core/policy.h"
+#include "core/probe.h"
 #include "core/scheduler.h"
 #include "core/scope.h"
 #include "core/sys.h"
 #include "preload/real.h"
+#include "trap/trap.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <string.h>
 
-enum { PROMPT_CUTS = 4, SLEEPS_TO_DOUBLE = 64 };
+enum { PROMPT_CUTS = 4 };
 
-#define LONGEST_PAUSE (50 * COOPDL_MILLISECOND)
-
-/* `first`, doubled so many times, to the longest. */
-static int64_t doubled(int64_t first, uint32_t times)
+/* The cut that is to be told is the one that the trap has told. */
+static bool is_told(const struct coopdl_thread *thread, const struct coopdl_entry *owner,
+                    bool trapped)
 {
-    int64_t pause = times < 16 ? first << times : LONGEST_PAUSE;
-    return pause < LONGEST_PAUSE ? pause : LONGEST_PAUSE;
+    return thread->told && owner->cuts && !trapped;
 }
 
-static int64_t pause_before(uint32_t cut, int64_t sleep)
+int64_t coopdl_next_pause(struct coopdl_thread *thread, int64_t sleep, bool trapped)
 {
-    if (cut < PROMPT_CUTS)
-        return 0;
-    if (sleep == COOPDL_NEVER)
-        return doubled(COOPDL_MILLISECOND, cut - PROMPT_CUTS);
-    if (cut < SLEEPS_TO_DOUBLE)
-        return 0;
-    int64_t pause = doubled(16 * COOPDL_MICROSECOND, cut / SLEEPS_TO_DOUBLE);
-    return pause < sleep ? pause : sleep;
-}
-
-int64_t coopdl_next_pause(struct coopdl_thread *thread, int64_t sleep)
-{
-    const struct coopdl_entry *owner = coopdl_owner(thread, coopdl_clock());
-    return owner ? pause_before(owner->cuts, sleep) : 0;
-}
-
-/* A kick may shorten it: then the next one is as long again. */
-static void pause_for(struct coopdl_thread *thread, int64_t ns)
-{
-    if (ns == 0)
-        return;
-    struct timespec pause = coopdl_timespec(ns);
-    atomic_store(&thread->asleep, AWAKE);
-    coopdl_sys(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &pause, 0);
+    struct coopdl_entry *owner = coopdl_owner(thread, coopdl_clock());
+    return owner && !is_told(thread, owner, trapped) ? coopdl_pause_due(owner, sleep) : 0;
 }
 
 int coopdl_tell(struct coopdl_thread *thread, const char *call, enum coopdl_answer answer,
@@ -80,20 +60,21 @@ int coopdl_tell(struct coopdl_thread *thread, const char *call, enum coopdl_answ
     if (!owner) /* the deadline was moved in a handler just now */
         return EINTR;
     uint32_t cut = owner->cuts;
-    if (thread->told && cut && !trapped) {
+    if (is_told(thread, owner, trapped)) {
         cut--;
+        coopdl_note_told(thread, owner, call);
     } else {
+        PROBE3(cut, call, owner->deadline, cut);
         if (cut != UINT32_MAX)
             owner->cuts++;
-        if (cut == 0)
-            coopdl_log_cut(call, !owner->scope, now - owner->deadline);
-        pause_for(thread, pause_before(cut, sleep));
+        coopdl_note_cut(thread, owner, call, now, trapped && thread->wrapped);
+        coopdl_pause(thread, coopdl_pause_due(owner, sleep));
     }
     thread->told = trapped;
-    if (answer == ANSWER_EINTR || (answer == ANSWER_GENTLE && !owner->scope) ||
-        coopdl_policy.error == ERRNO_EINTR)
+    if (answer == ANSWER_EINTR || coopdl_policy.error == ERRNO_EINTR)
         return EINTR;
-    if (answer == ANSWER_TIMED && cut >= PROMPT_CUTS && coopdl_policy.error == ERRNO_ESCALATE)
+    bool run_out = cut >= PROMPT_CUTS && __builtin_parity(cut);
+    if (answer == ANSWER_TIMED && run_out && coopdl_policy.error == ERRNO_ESCALATE)
         return 0;
     return cut == 0 && coopdl_policy.error != ERRNO_ETIMEDOUT ? EINTR : ETIMEDOUT;
 }
@@ -126,21 +107,75 @@ bool coopdl_would_wait(int fd, short events)
     return flags >= 0 && !(flags & O_NONBLOCK) && access != needed;
 }
 
+bool coopdl_end_is_cut(int fd)
+{
+    struct coopdl_thread *thread = coopdl_self;
+    return coopdl_budgeted && coopdl_cutting(thread) && coopdl_left_by_writer(thread, fd);
+}
+
 bool coopdl_is_blocking(int fd)
 {
     long flags = coopdl_sys(SYS_fcntl, fd, F_GETFL);
     return flags >= 0 && !(flags & O_NONBLOCK);
 }
 
-bool coopdl_readable(const void *address)
+/* Calls `asks` with an address in each page of a range, aligned to 8. */
+static bool each_page(const void *address, size_t size, bool (*asks)(uintptr_t))
+{
+    enum { PAGE = 4096 }; /* the smallest there is */
+    uintptr_t at = (uintptr_t)address & ~(uintptr_t)7, end;
+    if (size == 0)
+        return true;
+    if (__builtin_add_overflow((uintptr_t)address, size - 1, &end))
+        return false;
+    for (; at <= end; at = (at & ~(uintptr_t)(PAGE - 1)) + PAGE)
+        if (!asks(at))
+            return false;
+    return true;
+}
+
+static bool can_read(uintptr_t address)
 {
     /* No such way to change a signal mask exists, but the mask is read first. */
-    return coopdl_sys(SYS_rt_sigprocmask, -1, address, 0, COOPDL_SIGSET_SIZE) == -EINVAL;
+    return coopdl_sys(SYS_rt_sigprocmask, -1, address, 0, COOPDL_SIGSET_SIZE) != -EFAULT;
+}
+
+static bool can_write(uintptr_t address)
+{
+    /* The word is or-ed with 0, by one instruction.  A waiter on it would be woken where the word
+     * is 0x7ff, as any futex may be for nothing. */
+    enum { OR_NOTHING = 2 << 28 | 0x7ff };
+    uint32_t first = 0;
+    return coopdl_sys(SYS_futex, &first, FUTEX_WAKE_OP | FUTEX_PRIVATE, 0, 0, address,
+                      OR_NOTHING) != -EFAULT;
+}
+
+bool coopdl_readable(const void *address, size_t size)
+{
+    return each_page(address, size, can_read);
+}
+
+bool coopdl_writable(void *address, size_t size)
+{
+    return each_page(address, size, can_write);
+}
+
+bool coopdl_moves(const struct iovec *iov, int n)
+{
+    bool any = false;
+    if (n <= 0 || n > IOV_MAX || !coopdl_readable(iov, (size_t)n * sizeof(*iov)))
+        return false;
+    for (int i = 0; i < n; i++) {
+        if ((ssize_t)iov[i].iov_len < 0)
+            return false;
+        any |= iov[i].iov_len > 0;
+    }
+    return any;
 }
 
 bool coopdl_open_mask(const sigset_t *mask, sigset_t *copy)
 {
-    if (!coopdl_readable(mask))
+    if (!coopdl_readable(mask, COOPDL_SIGSET_SIZE))
         return false;
     /* Only what the kernel has read: callers of the system call's size exist. */
     memset(copy, 0, sizeof(*copy));
@@ -148,7 +183,7 @@ bool coopdl_open_mask(const sigset_t *mask, sigset_t *copy)
     int kick = atomic_load(&coopdl_kick_signal);
     if (kick)
         sigdelset(copy, kick);
-    if (coopdl_policy.trap)
+    if (coopdl_trap_chained(SIGSYS))
         sigdelset(copy, SIGSYS);
     return true;
 }

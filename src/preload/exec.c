@@ -6,17 +6,38 @@
  * What has no environment for a parameter hands `environ` on, so it is libc's
  * function that has one; the search in PATH stays libc's.  The list of the
  * variadic ones becomes an array on the stack, as in libc.
+ *
+ * After the end of the budget no program is started (core/ending.c).
+ *
+ * Meanwhile nobody kicks the thread: the signal would end the new program.
  */
+#include "core/arrival.h"
+#include "core/ending.h"
+#include "core/sys.h"
 #include "preload/inherit.h"
 #include "preload/preload.h"
+#include "preload/real.h"
 
 #include <stdarg.h>
 
 #define EXPORT __attribute__((visibility("default")))
 
+#define EXEC(envp, call)                                                                           \
+    __extension__({                                                                                \
+        if (unlikely(coopdl_budgeted) && coopdl_start_refused()) {                                 \
+            errno = ETIMEDOUT;                                                                     \
+            return -1;                                                                             \
+        }                                                                                          \
+        bool held = coopdl_kick_hold();                                                            \
+        int failed = INHERIT(envp, false, call);                                                   \
+        if (held)                                                                                  \
+            coopdl_kick_release();                                                                 \
+        failed;                                                                                    \
+    })
+
 int coopdl_child_execve(const char *path, char *const argv[], char *const envp[])
 {
-    return INHERIT(envp, coopdl_real.execve(path, argv, inherited));
+    return EXEC(envp, coopdl_real.execve(path, argv, inherited));
 }
 
 int coopdl_child_execv(const char *path, char *const argv[])
@@ -26,7 +47,7 @@ int coopdl_child_execv(const char *path, char *const argv[])
 
 int coopdl_child_execvpe(const char *file, char *const argv[], char *const envp[])
 {
-    return INHERIT(envp, coopdl_real.execvpe(file, argv, inherited));
+    return EXEC(envp, coopdl_real.execvpe(file, argv, inherited));
 }
 
 int coopdl_child_execvp(const char *file, char *const argv[])
@@ -36,13 +57,22 @@ int coopdl_child_execvp(const char *file, char *const argv[])
 
 int coopdl_child_fexecve(int fd, char *const argv[], char *const envp[])
 {
-    return INHERIT(envp, coopdl_real.fexecve(fd, argv, inherited));
+    return EXEC(envp, coopdl_real.fexecve(fd, argv, inherited));
+}
+
+/* Not in every glibc (2.34); a program may have asked for it by name. */
+static int start_at(int directory, const char *path, char *const argv[], char *const envp[],
+                    int flags)
+{
+    if (coopdl_real.execveat)
+        return coopdl_real.execveat(directory, path, argv, envp, flags);
+    return (int)coopdl_result(coopdl_sys(SYS_execveat, directory, path, argv, envp, flags));
 }
 
 int coopdl_child_execveat(int directory, const char *path, char *const argv[], char *const envp[],
                           int flags)
 {
-    return INHERIT(envp, coopdl_real.execveat(directory, path, argv, inherited, flags));
+    return EXEC(envp, start_at(directory, path, argv, inherited, flags));
 }
 
 /* How many arguments there are, without the null at their end. */

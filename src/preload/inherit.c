@@ -11,19 +11,25 @@
  *
  * The caller's own array is handed on as it is where
  * - no deadline rules the thread, or it is behind a shield;
- * - it has an earlier deadline already: a scope of the caller's own making, or
+ * - it has an earlier deadline already, but for one that this process has left
+ *   behind (core/ending.c): a scope of the caller's own making, or
  *   the budget, which policy.c has put into `environ`;
  * - it preloads nothing: there the deadline could do nothing, and be seen.
  *
- * An array that cannot be read faults here and not in the kernel: it is read as
- * libc's own posix_spawn and execvp read their arguments.
+ * Who leaves the session is told of an end that never comes, in the place of the
+ * one that it is given.
+ *
+ * An array that cannot be read is the kernel's to refuse: each page of it and of
+ * its strings is asked for before it is read.
  */
 #include "preload/inherit.h"
 
 #include "core/clock.h"
+#include "core/ending.h"
 #include "core/policy.h"
 #include "core/scope.h"
 #include "core/sys.h"
+#include "preload/cut.h"
 
 #include <string.h>
 #include <sys/mman.h>
@@ -43,32 +49,76 @@ static int64_t ruling(void)
     return coopdl_word_deadline(word);
 }
 
-/* The value of an entry, if it is the one of that name. */
-static const char *value_of(const char *entry, const char *wanted, size_t length)
+/* The pages that the last look into the array and into a string found to be readable. */
+struct looks {
+    uintptr_t array, string;
+};
+
+/* Most pages are that of the look before. */
+static bool can_look(uintptr_t *last, const void *address, size_t size)
 {
-    return strncmp(entry, wanted, length) == 0 ? entry + length : NULL;
+    enum { PAGE = 4096 }; /* the smallest there is */
+    uintptr_t first = (uintptr_t)address / PAGE, end = ((uintptr_t)address + size - 1) / PAGE;
+    if (first == *last && end == *last)
+        return true;
+    *last = end;
+    return coopdl_readable(address, size);
 }
 
-size_t coopdl_inheritance(struct coopdl_inheritance *inheritance, char *const *envp)
+/* The value of an entry, if it is the one of that name: compared byte by byte, up to the first that
+ * differs or cannot be read. */
+static const char *value_of(struct looks *looks, const char *entry, const char *wanted)
 {
-    int64_t deadline = ruling();
-    if (likely(deadline >= TIME_NEVER) || !envp)
+    for (; *wanted; wanted++, entry++)
+        if (!can_look(&looks->string, entry, 1) || *entry != *wanted)
+            return NULL;
+    return entry;
+}
+
+/* The time that a value names; -1 for none. */
+static int64_t time_of(struct looks *looks, const char *value)
+{
+    for (const char *digit = value;; digit++) {
+        if (!can_look(&looks->string, digit, 1))
+            return -1;
+        if (*digit < '0' || *digit > '9')
+            return coopdl_number(value, INT64_MAX);
+    }
+}
+
+size_t coopdl_inheritance(struct coopdl_inheritance *inheritance, char *const *envp, bool leaves)
+{
+    int64_t deadline = ruling(), outgrown = coopdl_outgrown;
+    if (likely(deadline >= TIME_NEVER && outgrown < 0) || !envp)
         return 0;
+    if (leaves || coopdl_session_left_by_child()) {
+        deadline = COOPDL_NEVER;
+        if (outgrown < 0)
+            outgrown = coopdl_policy.deadline;
+    }
     size_t count = 0, place = SIZE_MAX;
     bool preloads = false;
-    for (; envp[count]; count++) {
-        const char *value = value_of(envp[count], preload, sizeof(preload) - 1);
+    struct looks looks = {0};
+    for (;; count++) {
+        if (!can_look(&looks.array, &envp[count], sizeof(envp[count])))
+            return 0;
+        if (!envp[count])
+            break;
+        const char *value = value_of(&looks, envp[count], preload);
         if (value)
-            preloads = *value != '\0';
-        if (place == SIZE_MAX && (value = value_of(envp[count], name, sizeof(name) - 1))) {
-            int64_t given = coopdl_number(value, INT64_MAX);
-            if (given >= 0 && given <= deadline) /* what is no time is replaced */
+            preloads = can_look(&looks.string, value, 1) && *value;
+        if (place == SIZE_MAX && (value = value_of(&looks, envp[count], name))) {
+            int64_t given = time_of(&looks, value);
+            /* What is no time is replaced, and so is what this process has left behind. */
+            if (given >= 0 && given <= deadline && given != outgrown)
                 return 0;
             place = count;
         }
     }
-    if (!preloads)
+    if (!preloads || (deadline >= TIME_NEVER && place == SIZE_MAX))
         return 0;
+    if (deadline >= TIME_NEVER)
+        deadline = COOPDL_NEVER;
     inheritance->count = count;
     inheritance->place = place == SIZE_MAX ? count : place;
     memcpy(inheritance->entry, name, sizeof(name) - 1);

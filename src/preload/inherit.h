@@ -14,8 +14,8 @@ struct coopdl_inheritance {
 enum { COOPDL_ON_STACK = 64 * 1024 };
 
 /* How many bytes the array of a child's environment takes, made from the caller's; 0 where the
- * child gets the caller's own. */
-size_t coopdl_inheritance(struct coopdl_inheritance *inheritance, char *const *envp);
+ * child gets the caller's own.  `leaves`: the child leaves the session, and so all deadlines. */
+size_t coopdl_inheritance(struct coopdl_inheritance *inheritance, char *const *envp, bool leaves);
 
 /* Makes it: in `room`, or in memory of its own where that is null.  Where there is none, it is the
  * caller's. */
@@ -30,11 +30,11 @@ void coopdl_disinherit(char *const *bequest, size_t size);
  * in it.  All on the stack: the caller may be the child of a fork, where malloc
  * may be locked, or of a vfork, where all but the stack is its parent's.
  */
-#define INHERIT(envp, call)                                                                        \
+#define INHERIT(envp, leaves, call)                                                                \
     __extension__({                                                                                \
         struct coopdl_inheritance inheritance;                                                     \
         char *const *given = (envp), *const *inherited = given;                                    \
-        size_t size = coopdl_inheritance(&inheritance, given);                                     \
+        size_t size = coopdl_inheritance(&inheritance, given, leaves);                             \
         if (unlikely(size))                                                                        \
             inherited = coopdl_bequeath(&inheritance, given,                                       \
                                         size <= COOPDL_ON_STACK ? __builtin_alloca(size) : NULL);  \

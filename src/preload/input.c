@@ -7,26 +7,73 @@
  * After expiry a read looks first.  That another thread may take the data in
  * between does no harm: the thread stays fired and is kicked again.  The recv
  * family is performed with MSG_DONTWAIT instead, which takes what is there.
+ *
+ * The end of file is looked at once more where a call has waited for it: its writer
+ * and the kick may have come at the same moment.
  */
+#include "core/ending.h"
 #include "preload/cut.h"
 #include "preload/preload.h"
 
 #include "core/sys.h"
 
+/* Nothing is there: also where there is nobody who could write it (core/ending.c).  Apart, so that
+ * the way before expiry is short. */
+__attribute__((noinline, cold)) static bool read_is_cut(int fd)
+{
+    if (!coopdl_would_wait(fd, POLLIN) && !coopdl_end_is_cut(fd))
+        return false;
+    if (UNDER_TRAP && coopdl_budgeted)
+        coopdl_end_reader(coopdl_self, fd);
+    return true;
+}
+
+__attribute__((noinline, cold)) static ssize_t cut_read(int fd, const void *returns_to)
+{
+    coopdl_from(coopdl_self, coopdl_called_from(returns_to));
+    return coopdl_cut_on_it(coopdl_self, fd, "read");
+}
+
+/* Nothing was read: an error, or the end of the file. */
+__attribute__((noinline, cold)) static ssize_t read_nothing(ssize_t got, int fd, size_t size,
+                                                            const void *returns_to)
+{
+    if (got < 0)
+        return coopdl_failed("read", ON_DESCRIPTOR, coopdl_called_from(returns_to));
+    return size && coopdl_end_is_cut(fd) ? cut_read(fd, returns_to) : 0;
+}
+
+/* In one piece (src/meson.build): stdio.c knows it by where libc's read returns to.  The barrier
+ * keeps the two calls apart: the one before expiry has its arguments in their places yet. */
 ssize_t coopdl_timed_read(int fd, void *buffer, size_t size)
 {
-    struct coopdl_thread *thread = coopdl_self;
-    if (unlikely(coopdl_cutting(thread)) && size && coopdl_would_wait(fd, POLLIN))
-        return coopdl_cut(thread, "read");
-    return coopdl_kicked(coopdl_real.read(fd, buffer, size), "read");
+    ssize_t got;
+    if (likely(!coopdl_cutting(coopdl_self))) {
+        got = coopdl_real.read(fd, buffer, size);
+    } else {
+        if (size && read_is_cut(fd))
+            return cut_read(fd, COOPDL_RETURNS_TO);
+        got = coopdl_real.read(fd, buffer, size);
+        __asm__ volatile("" : "+r"(got));
+    }
+    return likely(got > 0) ? got : read_nothing(got, fd, size, COOPDL_RETURNS_TO);
+}
+
+/* 0, where something was asked for. */
+static bool readv_end_is_cut(int fd, const struct iovec *iov, int n)
+{
+    return coopdl_end_is_cut(fd) && coopdl_moves(iov, n);
 }
 
 ssize_t coopdl_timed_readv(int fd, const struct iovec *iov, int n)
 {
     struct coopdl_thread *thread = coopdl_self;
-    if (unlikely(coopdl_cutting(thread)) && n > 0 && coopdl_would_wait(fd, POLLIN))
-        return coopdl_cut(thread, "readv");
-    return coopdl_kicked(coopdl_real.readv(fd, iov, n), "readv");
+    if (unlikely(coopdl_cutting(thread)) && coopdl_moves(iov, n) && coopdl_would_wait(fd, POLLIN))
+        return coopdl_cut_on(thread, fd, "readv");
+    ssize_t got = coopdl_real.readv(fd, iov, n);
+    if (unlikely(got == 0) && readv_end_is_cut(fd, iov, n))
+        return coopdl_cut_on(thread, fd, "readv");
+    return coopdl_kicked(got, ON_DESCRIPTOR, "readv");
 }
 
 /* At an offset: what has none says so without waiting. */
@@ -39,30 +86,33 @@ static bool read_at_would_wait(int fd)
 ssize_t coopdl_timed_pread(int fd, void *buffer, size_t size, off_t offset)
 {
     if (size && read_at_would_wait(fd))
-        return coopdl_cut(coopdl_self, "pread");
-    return coopdl_kicked(coopdl_real.pread(fd, buffer, size, offset), "pread");
+        return coopdl_cut_at(coopdl_self, fd, "pread");
+    return coopdl_kicked(coopdl_real.pread(fd, buffer, size, offset), ON_DESCRIPTOR, "pread");
 }
 
 ssize_t coopdl_timed_preadv(int fd, const struct iovec *iov, int n, off_t offset)
 {
-    if (n > 0 && read_at_would_wait(fd))
-        return coopdl_cut(coopdl_self, "preadv");
-    return coopdl_kicked(coopdl_real.preadv(fd, iov, n, offset), "preadv");
+    if (read_at_would_wait(fd) && coopdl_moves(iov, n))
+        return coopdl_cut_at(coopdl_self, fd, "preadv");
+    return coopdl_kicked(coopdl_real.preadv(fd, iov, n, offset), ON_DESCRIPTOR, "preadv");
 }
 
 ssize_t coopdl_timed_preadv2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
 {
-    if (unlikely(coopdl_cutting(coopdl_self)) && n > 0 && !(flags & RWF_NOWAIT) &&
+    if (unlikely(coopdl_cutting(coopdl_self)) && coopdl_moves(iov, n) && !(flags & RWF_NOWAIT) &&
         (offset == -1 ? coopdl_would_wait(fd, POLLIN) : read_at_would_wait(fd)))
-        return coopdl_cut(coopdl_self, "preadv2");
-    return coopdl_kicked(coopdl_real.preadv2(fd, iov, n, offset, flags), "preadv2");
+        return coopdl_cut_at(coopdl_self, fd, "preadv2");
+    ssize_t got = coopdl_real.preadv2(fd, iov, n, offset, flags);
+    if (unlikely(got == 0) && offset == -1 && readv_end_is_cut(fd, iov, n))
+        return coopdl_cut_at(coopdl_self, fd, "preadv2");
+    return coopdl_kicked(got, ON_DESCRIPTOR, "preadv2");
 }
 
 int coopdl_timed_eventfd_read(int fd, eventfd_t *value)
 {
     if (unlikely(coopdl_cutting(coopdl_self)) && coopdl_would_wait(fd, POLLIN))
-        return coopdl_cut(coopdl_self, "eventfd_read");
-    return (int)coopdl_kicked(coopdl_real.eventfd_read(fd, value), "eventfd_read");
+        return coopdl_cut_at(coopdl_self, fd, "eventfd_read");
+    return (int)coopdl_kicked(coopdl_real.eventfd_read(fd, value), ON_DESCRIPTOR, "eventfd_read");
 }
 
 ssize_t coopdl_timed_getrandom(void *buffer, size_t size, unsigned int flags)
@@ -71,29 +121,31 @@ ssize_t coopdl_timed_getrandom(void *buffer, size_t size, unsigned int flags)
     ssize_t got = coopdl_real.getrandom(buffer, size, cutting ? flags | GRND_NONBLOCK : flags);
     if (cutting && got < 0 && errno == EAGAIN && !(flags & GRND_NONBLOCK))
         return coopdl_cut(coopdl_self, "getrandom");
-    return coopdl_kicked(got, "getrandom");
+    return coopdl_kicked(got, ON_NOTHING, "getrandom");
 }
 
 ssize_t coopdl_timed_recv(int fd, void *buffer, size_t size, int flags)
 {
-    TRANSFER(fd, flags, coopdl_real.recv(fd, buffer, size, how), "recv");
+    TRANSFER(fd, flags, coopdl_real.recv(fd, buffer, size, how), size, "recv");
 }
 
 ssize_t coopdl_timed_recvfrom(int fd, void *buffer, size_t size, int flags, SOCKADDR_ARG address,
                               socklen_t *length)
 {
-    TRANSFER(fd, flags, coopdl_real.recvfrom(fd, buffer, size, how, address, length), "recvfrom");
+    TRANSFER(fd, flags, coopdl_real.recvfrom(fd, buffer, size, how, address, length), size,
+             "recvfrom");
 }
 
 ssize_t coopdl_timed_recvmsg(int fd, struct msghdr *message, int flags)
 {
-    TRANSFER(fd, flags, coopdl_real.recvmsg(fd, message, how), "recvmsg");
+    TRANSFER(fd, flags, coopdl_real.recvmsg(fd, message, how),
+             coopdl_moves(message->msg_iov, (int)message->msg_iovlen), "recvmsg");
 }
 
-static ssize_t recvmmsg_any(int fd, struct mmsghdr *messages, unsigned int n, int flags,
-                            struct timespec *timeout)
+__attribute__((always_inline)) static inline ssize_t
+recvmmsg_any(int fd, struct mmsghdr *messages, unsigned int n, int flags, struct timespec *timeout)
 {
-    TRANSFER(fd, flags, coopdl_real.recvmmsg(fd, messages, n, how, timeout), "recvmmsg");
+    TRANSFER(fd, flags, coopdl_real.recvmmsg(fd, messages, n, how, timeout), false, "recvmmsg");
 }
 
 int coopdl_timed_recvmmsg(int fd, struct mmsghdr *messages, unsigned int n, int flags,

@@ -21,9 +21,9 @@ int coopdl_timed_flock(int fd, int operation)
     bool cutting = coopdl_cutting(coopdl_self);
     int result = coopdl_real.flock(fd, cutting ? operation | LOCK_NB : operation);
     if (cutting && is_taken(result) && !(operation & LOCK_NB))
-        return coopdl_cut_uncancelled(coopdl_self, "flock");
+        return coopdl_cut_uncancelled(coopdl_self, fd, "flock");
     return result < 0 && errno == EINTR && coopdl_cutting(coopdl_self)
-               ? coopdl_cut_uncancelled(coopdl_self, "flock")
+               ? coopdl_cut_uncancelled(coopdl_self, fd, "flock")
                : result;
 }
 
@@ -32,8 +32,8 @@ int coopdl_timed_lockf(int fd, int command, off_t size)
     bool cutting = coopdl_cutting(coopdl_self) && command == F_LOCK;
     int result = coopdl_real.lockf(fd, cutting ? F_TLOCK : command, size);
     if (cutting && is_taken(result))
-        return coopdl_cut(coopdl_self, "lockf");
-    return (int)coopdl_kicked(result, "lockf");
+        return coopdl_cut_at(coopdl_self, fd, "lockf");
+    return (int)coopdl_kicked(result, ON_DESCRIPTOR, "lockf");
 }
 
 /* The command that does the same without waiting; 0 for one that does not wait.  By number, since
@@ -53,6 +53,6 @@ int coopdl_timed_fcntl(int fd, int command, void *argument)
     bool cutting = coopdl_cutting(coopdl_self) && instead;
     int result = coopdl_real.fcntl(fd, cutting ? instead : command, argument);
     if (cutting && is_taken(result))
-        return coopdl_cut(coopdl_self, "fcntl");
-    return instead ? (int)coopdl_kicked(result, "fcntl") : result;
+        return coopdl_cut_at(coopdl_self, fd, "fcntl");
+    return instead ? (int)coopdl_kicked(result, ON_DESCRIPTOR, "fcntl") : result;
 }

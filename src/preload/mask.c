@@ -3,15 +3,19 @@
  * mask.c -- what keeps our signals deliverable, as libc does it for those that
  * it uses itself.
  *
- * The kick never gets into a thread's mask or a handler's, SIGSYS, which the
- * trap needs, never into a handler's.  Their actions are ours once our handlers
- * are installed.  What the program asked for is remembered and shown to it when
- * it looks.  For every other signal, and until a handler is installed, these are
- * libc's functions.
+ * Nothing is changed before there is a deadline.  From then on the kick never
+ * gets into a thread's mask or a handler's, and once the trap is armed SIGSYS,
+ * which it needs, never into a handler's.  Their actions are ours then.  What the
+ * program asked for is remembered and shown to it when it looks; signals of its
+ * own that have the kick's number are kept while it believes that it blocks them
+ * (core/kept.c).  For every other signal these are libc's functions.
  *
- * That handlers' masks are looked after from the start, before there is a kick,
- * is so that a handler which was installed first can be kicked too.
+ * A thread's mask is shown as it believes it, but for a handler's: the kernel
+ * sets that, without the kick.  A thread that is started believes that it blocks
+ * nothing of ours.
  */
+#include "core/handler.h"
+#include "core/kept.h"
 #include "core/kick.h"
 #include "core/policy.h"
 #include "preload/cut.h"
@@ -20,29 +24,30 @@
 
 #include <errno.h>
 
-/* Whether this thread believes that it blocks the kick. */
-static __thread bool believes_blocked __attribute__((tls_model("initial-exec")));
-
-/* The signals that are kept out of handlers' masks, and of each those whose handlers' masks were to
- * contain it. */
-enum { KICK, TRAP, KEPT };
-static _Atomic uint64_t masked_in_handler[KEPT];
-
-static int kept(int which)
-{
-    return which == KICK ? coopdl_policy.signal : coopdl_policy.trap ? SIGSYS : 0;
-}
-
 /* The kick's number once its action is ours, else 0. */
 static int owned(void)
 {
     return atomic_load_explicit(&coopdl_kick_signal, memory_order_relaxed);
 }
 
+/* Which signal is kept out of handlers' masks; 0 until it is. */
+static int opened_for(int which)
+{
+    return which == COOPDL_OPENED_FOR_KICK ? owned() : coopdl_trap_chained(SIGSYS) ? SIGSYS : 0;
+}
+
 /* Where the program's action for a signal is kept whose action is ours; null for any other. */
 static struct sigaction *chained(int number)
 {
     return number && number == owned() ? &coopdl_kick_chained : coopdl_trap_chained(number);
+}
+
+/* The thread believes from now on that it blocks the kick, or does not. */
+static void believe(bool blocked)
+{
+    coopdl_kick_believed = blocked;
+    if (!blocked)
+        coopdl_deliver_kept();
 }
 
 static int change_mask(int (*real)(int, const sigset_t *, sigset_t *), int how, const sigset_t *set,
@@ -52,7 +57,7 @@ static int change_mask(int (*real)(int, const sigset_t *, sigset_t *), int how, 
     if (!kick)
         return real(how, set, old);
     sigset_t open;
-    bool named = false, believed = believes_blocked;
+    bool named = false, believed = coopdl_kick_believed;
     if (set) {
         open = *set;
         named = sigismember(&open, kick) == 1;
@@ -65,9 +70,9 @@ static int change_mask(int (*real)(int, const sigset_t *, sigset_t *), int how, 
     if (old && believed)
         sigaddset(old, kick);
     if (set && how == SIG_SETMASK)
-        believes_blocked = named;
+        believe(named);
     else if (set && named)
-        believes_blocked = how == SIG_BLOCK;
+        believe(how == SIG_BLOCK);
     return 0;
 }
 
@@ -81,13 +86,23 @@ int coopdl_mask_sigprocmask(int how, const sigset_t *set, sigset_t *old)
     return change_mask(coopdl_real.sigprocmask, how, set, old);
 }
 
+static void change_action(struct sigaction *ours, const struct sigaction *action)
+{
+    if (ours != &coopdl_kick_chained) {
+        *ours = *action;
+        return;
+    }
+    coopdl_kick_chain(action);
+    coopdl_kick_reinstall();
+}
+
 int coopdl_mask_sigaction(int number, const struct sigaction *action, struct sigaction *old)
 {
     struct sigaction *ours = chained(number);
     if (ours) {
         struct sigaction before = *ours;
         if (action)
-            *ours = *action;
+            change_action(ours, action);
         if (old)
             *old = before;
         return 0;
@@ -95,25 +110,25 @@ int coopdl_mask_sigaction(int number, const struct sigaction *action, struct sig
     if (number < 1 || number > 64)
         return coopdl_real.sigaction(number, action, old);
 
-    uint64_t bit = COOPDL_SIGSET_BIT(number), before[KEPT];
+    uint64_t bit = COOPDL_SIGSET_BIT(number), before[COOPDL_OPENED];
     struct sigaction open;
     if (action)
         open = *action;
-    for (int which = 0; which < KEPT; which++) {
-        before[which] = atomic_load(&masked_in_handler[which]);
-        if (action && kept(which))
-            sigdelset(&open.sa_mask, kept(which));
+    for (int which = 0; which < COOPDL_OPENED; which++) {
+        before[which] = atomic_load(&coopdl_opened[which]);
+        if (action && opened_for(which))
+            sigdelset(&open.sa_mask, opened_for(which));
     }
     int result = coopdl_real.sigaction(number, action ? &open : NULL, old);
     if (result != 0)
         return result;
-    for (int which = 0; which < KEPT; which++) {
+    for (int which = 0; which < COOPDL_OPENED; which++) {
         if (old && before[which] & bit)
-            sigaddset(&old->sa_mask, kept(which));
-        if (action && kept(which) && sigismember(&action->sa_mask, kept(which)) == 1)
-            atomic_fetch_or(&masked_in_handler[which], bit);
+            sigaddset(&old->sa_mask, opened_for(which));
+        if (action && opened_for(which) && sigismember(&action->sa_mask, opened_for(which)) == 1)
+            atomic_fetch_or(&coopdl_opened[which], bit);
         else if (action && before[which] & bit)
-            atomic_fetch_and(&masked_in_handler[which], ~bit);
+            atomic_fetch_and(&coopdl_opened[which], ~bit);
     }
     return 0;
 }
@@ -126,7 +141,7 @@ static sighandler_t change_handler(struct sigaction *ours, sighandler_t handler,
         errno = EINVAL;
         return SIG_ERR;
     }
-    *ours = action;
+    change_action(ours, &action);
     return before;
 }
 
@@ -149,11 +164,11 @@ sighandler_t coopdl_mask_sigset(int number, sighandler_t handler)
     struct sigaction *ours = chained(number);
     if (!ours)
         return coopdl_real.sigset(number, handler);
-    bool believed = believes_blocked;
-    if (ours == &coopdl_kick_chained)
-        believes_blocked = handler == SIG_HOLD;
+    bool is_kick = ours == &coopdl_kick_chained, believed = is_kick && coopdl_kick_believed;
     sighandler_t before = handler == SIG_HOLD ? ours->sa_handler : change_handler(ours, handler, 0);
-    return ours == &coopdl_kick_chained && believed ? SIG_HOLD : before;
+    if (is_kick)
+        believe(handler == SIG_HOLD);
+    return believed ? SIG_HOLD : before;
 }
 
 int coopdl_mask_sigignore(int number)
@@ -169,30 +184,71 @@ int coopdl_mask_sighold(int number)
 {
     if (!number || number != owned())
         return coopdl_real.sighold(number);
-    believes_blocked = true;
+    believe(true);
     return 0;
 }
 
-/* The masks of these have room for the signals up to 32 alone. */
-static int without_kick(int mask)
+int coopdl_mask_sigrelse(int number)
+{
+    if (!number || number != owned())
+        return coopdl_real.sigrelse(number);
+    believe(false);
+    return 0;
+}
+
+int coopdl_mask_sigpending(sigset_t *set)
+{
+    int result = coopdl_real.sigpending(set);
+    if (result == 0 && owned() && coopdl_kept())
+        sigaddset(set, owned());
+    return result;
+}
+
+/* The masks of these have room for the signals up to 32 alone; the others are unblocked by
+ * sigsetmask. */
+static bool names_kick(int mask)
 {
     int kick = owned();
-    return kick && kick <= 32 ? mask & ~(int)COOPDL_SIGSET_BIT(kick) : mask;
+    return kick && kick <= 32 && (uint64_t)(uint32_t)mask & COOPDL_SIGSET_BIT(kick);
+}
+
+static int without_kick(int mask)
+{
+    return names_kick(mask) ? mask & ~(int)COOPDL_SIGSET_BIT(owned()) : mask;
+}
+
+static int with_kick(int mask, bool believed)
+{
+    return believed && owned() <= 32 ? mask | (int)COOPDL_SIGSET_BIT(owned()) : mask;
 }
 
 int coopdl_mask_sigblock(int mask)
 {
-    return coopdl_real.sigblock(without_kick(mask));
+    bool believed = owned() && coopdl_kick_believed;
+    int before = coopdl_real.sigblock(without_kick(mask));
+    if (names_kick(mask))
+        believe(true);
+    return with_kick(before, believed);
 }
 
 int coopdl_mask_sigsetmask(int mask)
 {
-    return coopdl_real.sigsetmask(without_kick(mask));
+    bool believed = owned() && coopdl_kick_believed;
+    int before = coopdl_real.sigsetmask(without_kick(mask));
+    if (owned())
+        believe(names_kick(mask));
+    return with_kick(before, believed);
 }
 
 int coopdl_mask_siginterrupt(int number, int interrupt)
 {
-    return chained(number) ? 0 : coopdl_real.siginterrupt(number, interrupt);
+    struct sigaction *ours = chained(number);
+    if (!ours)
+        return coopdl_real.siginterrupt(number, interrupt);
+    struct sigaction action = *ours;
+    action.sa_flags = interrupt ? action.sa_flags & ~SA_RESTART : action.sa_flags | SA_RESTART;
+    change_action(ours, &action);
+    return 0;
 }
 
 /* A kick that is read as data interrupts nothing. */

@@ -9,17 +9,21 @@
 #include "preload/cut.h"
 #include "preload/preload.h"
 
+#define OPENED(name, arguments, path)                                                              \
+    (int)coopdl_kicked_on(TRIED(name, arguments), coopdl_on(coopdl_self, ON_PATH, (long)(path)),   \
+                          #name)
+
 int coopdl_timed_open(const char *path, int flags, mode_t mode)
 {
-    return (int)TRY(open, (path, flags, mode), "open");
+    return OPENED(open, (path, flags, mode), path);
 }
 
 int coopdl_timed_openat(int directory, const char *path, int flags, mode_t mode)
 {
-    return (int)TRY(openat, (directory, path, flags, mode), "openat");
+    return OPENED(openat, (directory, path, flags, mode), path);
 }
 
 int coopdl_timed_creat(const char *path, mode_t mode)
 {
-    return (int)TRY(creat, (path, mode), "creat");
+    return OPENED(creat, (path, mode), path);
 }

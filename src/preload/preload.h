@@ -16,11 +16,13 @@
 #ifndef COOPDL_PRELOAD_PRELOAD_H
 #define COOPDL_PRELOAD_PRELOAD_H
 
-#include "core/thread.h"
+#include "core/claim.h"
 #include "preload/real.h"
 
 /* Two symbols for the same source: see COOPDL_TRAPPED and COOPDL_WIDE in real.h. */
-#ifdef COOPDL_TRAPPED
+#if defined(COOPDL_TRAPPED) && defined(COOPDL_WIDE)
+#define SYMBOL(name) __asm__("coopdl_trapped_wide_" #name)
+#elif defined(COOPDL_TRAPPED)
 #define SYMBOL(name) __asm__("coopdl_trapped_" #name)
 #else
 #define SYMBOL(name) OF_THIS_SIZE(name)
@@ -30,9 +32,17 @@
 #define CALL(type, name, parameters, ...) type coopdl_timed_##name parameters SYMBOL(name);
 #define MASK(type, name, parameters, ...) type coopdl_mask_##name parameters;
 #define CHILD(type, name, parameters, ...) type coopdl_child_##name parameters;
+#define JOIN(type, name, parameters, ...) type coopdl_join_##name parameters;
 #include "preload/calls.def"
 
-/* Whether a system call is one of the table's. */
-bool coopdl_is_timed(long number);
+/* The name of a system call that is one of the table's; null for any other. */
+const char *coopdl_number_name(long number);
+
+/* Such a call after expiry, in the kernel's terms, but for errno: what would wait is cut.  No
+ * cancellation point. */
+#ifdef COOPDL_WIDE
+#define coopdl_cut_syscall coopdl_wide_cut_syscall
+#endif
+long coopdl_cut_syscall(long number, long a, long b, long c, long d, long e, long f);
 
 #endif

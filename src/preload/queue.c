@@ -16,7 +16,7 @@ ssize_t coopdl_timed_msgrcv(int id, void *message, size_t size, long type, int f
     ssize_t got = coopdl_real.msgrcv(id, message, size, type, cutting ? flags | IPC_NOWAIT : flags);
     if (cutting && got < 0 && errno == ENOMSG && !(flags & IPC_NOWAIT))
         return coopdl_cut(coopdl_self, "msgrcv");
-    return coopdl_kicked(got, "msgrcv");
+    return coopdl_kicked(got, ON_NOTHING, "msgrcv");
 }
 
 int coopdl_timed_msgsnd(int id, const void *message, size_t size, int flags)
@@ -25,7 +25,7 @@ int coopdl_timed_msgsnd(int id, const void *message, size_t size, int flags)
     int sent = coopdl_real.msgsnd(id, message, size, cutting ? flags | IPC_NOWAIT : flags);
     if (cutting && sent < 0 && errno == EAGAIN && !(flags & IPC_NOWAIT))
         return coopdl_cut(coopdl_self, "msgsnd");
-    return (int)coopdl_kicked(sent, "msgsnd");
+    return (int)coopdl_kicked(sent, ON_NOTHING, "msgsnd");
 }
 
 /* EAGAIN is the answer where the caller asked not to wait.  The kernel has read the operations. */
@@ -51,7 +51,7 @@ int coopdl_timed_semtimedop(int id, struct sembuf *operations, size_t n,
     }
     return result < 0 && errno == waited && coopdl_cutting(coopdl_self) &&
                    !(waited == EAGAIN && asked_not_to_wait(operations, n))
-               ? coopdl_cut_uncancelled(coopdl_self, "semop")
+               ? coopdl_cut_uncancelled(coopdl_self, -1, "semop")
                : result;
 }
 
@@ -62,10 +62,12 @@ int coopdl_timed_semop(int id, struct sembuf *operations, size_t n)
 
 /* A queue in non-blocking mode answers EAGAIN by itself; one that would wait, that the time is
  * over.  The timed forms have that for their answer. */
-static ssize_t queue_result(ssize_t result, bool timed, const char *call)
+__attribute__((always_inline)) static inline ssize_t queue_result(mqd_t queue, ssize_t result,
+                                                                  bool timed, const char *call)
 {
     if (result >= 0 || !coopdl_cutting(coopdl_self) || (errno != EINTR && errno != ETIMEDOUT))
         return result;
+    coopdl_on(coopdl_self, ON_DESCRIPTOR, queue);
     int error = coopdl_cut_errno(coopdl_self, call, ANSWER_ESCALATES);
     errno = timed ? ETIMEDOUT : error;
     return -1;
@@ -73,7 +75,8 @@ static ssize_t queue_result(ssize_t result, bool timed, const char *call)
 
 ssize_t coopdl_timed_mq_receive(mqd_t queue, char *message, size_t size, unsigned int *priority)
 {
-    return queue_result(coopdl_cutting(coopdl_self)
+    return queue_result(queue,
+                        coopdl_cutting(coopdl_self)
                             ? PERFORM(coopdl_self, coopdl_real.mq_timedreceive(queue, message, size,
                                                                                priority, &long_ago))
                             : coopdl_real.mq_receive(queue, message, size, priority),
@@ -85,13 +88,14 @@ ssize_t coopdl_timed_mq_timedreceive(mqd_t queue, char *message, size_t size,
 {
     if (coopdl_cutting(coopdl_self) && coopdl_readable_timespec(until))
         until = &long_ago;
-    return queue_result(coopdl_real.mq_timedreceive(queue, message, size, priority, until), true,
-                        "mq_timedreceive");
+    return queue_result(queue, coopdl_real.mq_timedreceive(queue, message, size, priority, until),
+                        true, "mq_timedreceive");
 }
 
 int coopdl_timed_mq_send(mqd_t queue, const char *message, size_t size, unsigned int priority)
 {
     return (int)queue_result(
+        queue,
         coopdl_cutting(coopdl_self)
             ? PERFORM(coopdl_self,
                       coopdl_real.mq_timedsend(queue, message, size, priority, &long_ago))
@@ -104,15 +108,16 @@ int coopdl_timed_mq_timedsend(mqd_t queue, const char *message, size_t size, uns
 {
     if (coopdl_cutting(coopdl_self) && coopdl_readable_timespec(until))
         until = &long_ago;
-    return (int)queue_result(coopdl_real.mq_timedsend(queue, message, size, priority, until), true,
-                             "mq_timedsend");
+    return (int)queue_result(queue, coopdl_real.mq_timedsend(queue, message, size, priority, until),
+                             true, "mq_timedsend");
 }
 
 int coopdl_timed_aio_suspend(const struct aiocb *const list[], int n,
                              const struct timespec *timeout)
 {
     if (likely(!coopdl_cutting(coopdl_self)) || (timeout && !timeout->tv_sec && !timeout->tv_nsec))
-        return (int)coopdl_kicked(coopdl_real.aio_suspend(list, n, timeout), "aio_suspend");
+        return (int)coopdl_kicked(coopdl_real.aio_suspend(list, n, timeout), ON_NOTHING,
+                                  "aio_suspend");
     int result = PERFORM(coopdl_self, coopdl_real.aio_suspend(list, n, &long_ago));
     return result < 0 && errno == EAGAIN ? coopdl_cut(coopdl_self, "aio_suspend") : result;
 }

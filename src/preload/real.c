@@ -9,20 +9,10 @@
 #include "preload/real.h"
 
 #include "core/clock.h"
+#include "core/symbol.h"
 #include "core/sys.h"
-#include "preload/preload.h"
 
-#include <dlfcn.h>
 #include <errno.h>
-
-static long result(long value)
-{
-    if (value < 0 && value > -4096) {
-        errno = (int)-value;
-        return -1;
-    }
-    return value;
-}
 
 /* What is no plain system call, and nothing that an allocator would call. */
 #define LIBC(name, arguments) (coopdl_resolve(), coopdl_real.name arguments)
@@ -36,7 +26,7 @@ static long result(long value)
 #define LARGE 0
 #endif
 
-#define SYSTEM(name, ...) result(coopdl_sys(SYS_##name, __VA_ARGS__))
+#define SYSTEM(name, ...) coopdl_result(coopdl_sys(SYS_##name, __VA_ARGS__))
 
 static int coopdl_early_ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
                               const sigset_t *mask)
@@ -66,13 +56,18 @@ static int coopdl_early_pselect(int n, fd_set *r, fd_set *w, fd_set *e,
     return (int)SYSTEM(pselect6, n, r, w, e, timeout ? &left : NULL, &masked);
 }
 
+/* Where the kernel has but the general form, it does not write back what is left. */
 static int coopdl_early_select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *timeout)
 {
+#if defined(SYS_select) && !defined(COOPDL_WIDE)
+    return (int)SYSTEM(select, n, r, w, e, timeout);
+#else
     struct timespec wait = {0};
     if (timeout)
         wait =
             (struct timespec){.tv_sec = timeout->tv_sec, .tv_nsec = (long)timeout->tv_usec * 1000};
     return coopdl_early_pselect(n, r, w, e, timeout ? &wait : NULL, NULL);
+#endif
 }
 
 static int coopdl_early_clock_nanosleep(clockid_t clock, int flags, const struct timespec *wanted,
@@ -151,7 +146,7 @@ const struct coopdl_real coopdl_raw = {
 /* A cast from void * to a function pointer is POSIX, not ISO C. */
 static void resolve(void *place, const char *name)
 {
-    void *found = dlsym(RTLD_NEXT, name);
+    void *found = coopdl_next(name);
     if (found) /* else this libc has no such call: nobody calls it */
         *(void **)place = found;
 }
@@ -165,7 +160,11 @@ __attribute__((constructor(101))) void coopdl_resolve(void)
 #define FORTIFIED(type, chk, ...) resolve(&coopdl_real.chk, #chk);
 #define MASK(type, name, ...) resolve(&coopdl_real.name, #name);
 #define CHILD(type, name, ...) resolve(&coopdl_real.name, #name);
+#define JOIN(type, name, ...) resolve(&coopdl_real.name, #name);
 #include "preload/calls.def"
+#ifndef COOPDL_WIDE
+    coopdl_note_sockets();
+#endif
 }
 
 #ifndef COOPDL_WIDE
@@ -174,9 +173,7 @@ static int preloaded;
 /* Whose `poll` does the program see: ours, or that of something in front of us? */
 __attribute__((constructor(101))) static void look(void)
 {
-    Dl_info program, ours;
-    preloaded = dladdr(dlsym(RTLD_DEFAULT, "poll"), &program) && dladdr(&preloaded, &ours) &&
-                program.dli_fbase == ours.dli_fbase;
+    preloaded = coopdl_is_first("poll");
 }
 
 int coopdl_preloaded(void)

@@ -16,9 +16,12 @@
 #include "core/sys.h"
 
 #include <aio.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <mqueue.h>
 #include <poll.h>
+#include <pthread.h>
+#include <pty.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <spawn.h>
@@ -85,6 +88,7 @@ struct coopdl_real {
 #define FORTIFIED(type, chk, parameters, ...) type(*chk) parameters;
 #define MASK(type, name, parameters, ...) type(*name) parameters;
 #define CHILD(type, name, parameters, ...) type(*name) parameters;
+#define JOIN(type, name, parameters, ...) type(*name) parameters;
 #include "preload/calls.def"
 };
 
@@ -99,8 +103,23 @@ extern const struct coopdl_real coopdl_raw OF_THIS_SIZE(raw) __attribute__((visi
  */
 void coopdl_resolve(void) OF_THIS_SIZE(resolve);
 
-/* What the trap cuts and performs (src/trap/) is the families' code, built a second time with
- * COOPDL_TRAPPED: with plain system calls for libc's, since those would be trapped again. */
+/* Called then: puts functions that note the socket in the place of libc's connect and accept.
+ * Handed in by connection.c. */
+extern void (*const coopdl_note_sockets)(void) __attribute__((visibility("hidden")));
+
+/* What a raw system call has returned, as libc's functions say it. */
+static inline long coopdl_result(long value)
+{
+    if (value < 0 && value > -4096) {
+        errno = (int)-value;
+        return -1;
+    }
+    return value;
+}
+
+/* What syscall() and the trap (src/trap/) cut and perform is the families' code, built a second
+ * time with COOPDL_TRAPPED: with plain system calls for libc's, since those would be trapped again,
+ * and are cancellation points. */
 #ifdef COOPDL_TRAPPED
 #define coopdl_real coopdl_raw
 #endif

@@ -30,13 +30,17 @@ static int64_t left_until(clockid_t clock, const struct timespec *until)
  * itself. */
 static bool had_in_pause(sem_t *semaphore, int64_t left)
 {
-    int64_t pause = coopdl_next_pause(coopdl_self, left);
+    int64_t pause = coopdl_next_pause(coopdl_self, left, false);
     struct timespec until;
     if (pause == 0 || clock_gettime(CLOCK_REALTIME, &until) != 0)
         return false;
     until = coopdl_timespec(coopdl_ns(&until) + pause);
     coopdl_self->dozed = true;
-    return coopdl_real.sem_timedwait(semaphore, &until) == 0;
+    int result;
+    do /* a kick does not end a pause */
+        result = coopdl_real.sem_timedwait(semaphore, &until);
+    while (result && errno == EINTR && coopdl_cutting(coopdl_self));
+    return result == 0;
 }
 
 /* The semaphore was not had in time: by the errno that this call has for it.  `saved` is the errno

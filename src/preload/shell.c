@@ -15,6 +15,8 @@
  */
 #include "preload/shell.h"
 
+#include "core/clock.h"
+#include "core/ending.h"
 #include "core/kick.h"
 #include "core/sys.h"
 #include "preload/cut.h"
@@ -29,9 +31,13 @@ bool coopdl_shell_is_ours(void)
 int coopdl_shell_start(pid_t *pid, const char *command, const posix_spawn_file_actions_t *actions,
                        const posix_spawnattr_t *attributes)
 {
+    if (unlikely(coopdl_budgeted) && coopdl_start_refused()) {
+        coopdl_end_starter();
+        return ETIMEDOUT;
+    }
     char sh[] = "sh", option[] = "-c", end[] = "--";
     char *const argv[] = {sh, option, end, (char *)(uintptr_t)command, NULL};
-    return INHERIT(environ,
+    return INHERIT(environ, false,
                    coopdl_real.posix_spawn(pid, "/bin/sh", actions, attributes, argv, inherited));
 }
 
@@ -43,10 +49,18 @@ int coopdl_shell_wait(pid_t pid, const char *call)
         int status = 0;
         bool cutting = thread && coopdl_cutting(thread);
         pid_t ended = coopdl_real.waitpid(pid, &status, cutting ? WNOHANG : 0);
+        if (ended > 0 && thread)
+            coopdl_waited(thread);
         if (ended > 0)
             return status;
-        if (ended == 0)
-            break;
+        if (ended == 0) {
+            enum coopdl_waiter waiter = coopdl_end_waiter(thread, true);
+            if (waiter == WAITER_CUT)
+                break;
+            if (waiter == WAITER_GOES_ON)
+                coopdl_sleep_for(COOPDL_MILLISECOND);
+            continue;
+        }
         if (errno != EINTR)
             return -1;
         /* Kicked for a runtime's exception, which is to be raised before anything is cut. */
@@ -56,6 +70,7 @@ int coopdl_shell_wait(pid_t pid, const char *call)
         }
     }
     coopdl_shell_end(pid);
+    coopdl_on(thread, ON_CHILD, pid);
     return coopdl_cut(thread, call);
 }
 

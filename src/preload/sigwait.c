@@ -2,8 +2,10 @@
 /*
  * sigwait.c -- waiting for signals.
  *
- * The kick's own signal is taken out of what is waited for: it would be taken
- * from the queue as the program's, and no handler would run.
+ * A wait for the kick's own number has it blocked, so that nothing comes between
+ * a look at what is kept of the program's (core/kept.c) and the wait: what is
+ * taken from the queue is the program's, or a kick, which is then taken as in its
+ * handler and ends the wait with EINTR.
  *
  * sigwait has no EINTR in its contract and libc begins anew inside: so it is
  * made of sigwaitinfo here, and only a cut ends it, with the number returned.
@@ -11,6 +13,9 @@
 #include "preload/cut.h"
 #include "preload/preload.h"
 
+#include "core/arrival.h"
+#include "core/kept.h"
+#include "core/kick.h"
 #include "core/sys.h"
 
 static const struct timespec no_time = {0};
@@ -31,11 +36,34 @@ static uint64_t current_mask(void)
     return mask;
 }
 
+/* The kick's number, if it is in the set; else 0. */
+static int awaits_kick(const sigset_t *set)
+{
+    int kick = atomic_load(&coopdl_kick_signal);
+    return kick && sigismember(set, kick) == 1 ? kick : 0;
+}
+
+/* After a wait with another mask, also where the thread is cancelled in it. */
+static void believe_again(void *before)
+{
+    coopdl_kick_believed = *(const bool *)before;
+}
+
+static int suspend(const sigset_t *open)
+{
+    uint64_t blocked;
+    __builtin_memcpy(&blocked, open, sizeof(blocked));
+    if (unlikely(coopdl_cutting(coopdl_self)))
+        return would_arrive(blocked) ? coopdl_real.sigsuspend(open)
+                                     : coopdl_cut(coopdl_self, "sigsuspend");
+    return (int)coopdl_kicked(coopdl_real.sigsuspend(open), ON_NOTHING, "sigsuspend");
+}
+
 int coopdl_timed_pause(void)
 {
     if (unlikely(coopdl_cutting(coopdl_self)))
         return coopdl_cut(coopdl_self, "pause");
-    return (int)coopdl_kicked(coopdl_real.pause(), "pause");
+    return (int)coopdl_kicked(coopdl_real.pause(), ON_NOTHING, "pause");
 }
 
 int coopdl_timed_sigsuspend(const sigset_t *mask)
@@ -43,12 +71,18 @@ int coopdl_timed_sigsuspend(const sigset_t *mask)
     sigset_t open;
     if (!coopdl_open_mask(mask, &open))
         return coopdl_real.sigsuspend(mask);
-    uint64_t blocked;
-    __builtin_memcpy(&blocked, &open, sizeof(blocked));
-    if (unlikely(coopdl_cutting(coopdl_self)))
-        return would_arrive(blocked) ? coopdl_real.sigsuspend(&open)
-                                     : coopdl_cut(coopdl_self, "sigsuspend");
-    return (int)coopdl_kicked(coopdl_real.sigsuspend(&open), "sigsuspend");
+    bool before = coopdl_kick_believed, believed = awaits_kick(mask) != 0;
+    int result = -1;
+    pthread_cleanup_push(believe_again, &before);
+    coopdl_kick_believed = believed;
+    if (before && !believed && coopdl_kept()) {
+        coopdl_deliver_kept();
+        errno = EINTR;
+    } else {
+        result = suspend(&open);
+    }
+    pthread_cleanup_pop(1);
+    return result;
 }
 
 #ifdef __GLIBC__
@@ -58,7 +92,7 @@ int coopdl_timed_sigpause(int mask)
     if (unlikely(coopdl_cutting(coopdl_self)))
         return would_arrive((uint32_t)mask) ? coopdl_real.sigpause(mask)
                                             : coopdl_cut(coopdl_self, "sigpause");
-    return (int)coopdl_kicked(coopdl_real.sigpause(mask), "sigpause");
+    return (int)coopdl_kicked(coopdl_real.sigpause(mask), ON_NOTHING, "sigpause");
 }
 #else /* the plain name is that of X/Open's */
 #define coopdl_timed___xpg_sigpause coopdl_timed_sigpause
@@ -73,7 +107,7 @@ int coopdl_timed___xpg_sigpause(int number)
         return would_arrive(current_mask() & ~COOPDL_SIGSET_BIT(number))
                    ? coopdl_real.__xpg_sigpause(number)
                    : coopdl_cut(coopdl_self, "sigpause");
-    return (int)coopdl_kicked(coopdl_real.__xpg_sigpause(number), "sigpause");
+    return (int)coopdl_kicked(coopdl_real.__xpg_sigpause(number), ON_NOTHING, "sigpause");
 }
 
 /* libc's sigtimedwait; without a timeout sigwaitinfo. */
@@ -94,10 +128,75 @@ static int wait_for_signal(const sigset_t *set, siginfo_t *info, const struct ti
 #endif
 }
 
-/* What of `set` is pending now, taken from the queue: its number, or -1. */
-static int take_signal(const sigset_t *set, siginfo_t *info)
+/* A thread that is cancelled comes by here as well. */
+static void end_await(void *unused)
 {
-    return PERFORM(coopdl_self, coopdl_real.sigtimedwait(set, info, &no_time));
+    (void)unused;
+    coopdl_kept_awaited(false);
+    coopdl_kick_block(SIG_UNBLOCK);
+}
+
+static int await_kick(const sigset_t *set, int kick, siginfo_t *info,
+                      const struct timespec *timeout)
+{
+    for (;;) {
+        int number = coopdl_take_kept(info) ? kick : wait_for_signal(set, info, timeout);
+        if (number != kick)
+            return number;
+        if (coopdl_is_delivery(info))
+            continue;
+        if (!coopdl_kick_taken(info))
+            return number;
+        if (coopdl_cutting(coopdl_self)) {
+            errno = EINTR;
+            return -1;
+        }
+    }
+}
+
+/* Waits for `open`, which is the program's set without the kick, and for the kick's own number:
+ * that, or another's, or -1. */
+static int wait_with_kick(const sigset_t *open, int kick, siginfo_t *info,
+                          const struct timespec *timeout)
+{
+    sigset_t set = *open;
+    int number;
+    sigaddset(&set, kick);
+    pthread_cleanup_push(end_await, NULL);
+    coopdl_kick_block(SIG_BLOCK);
+    coopdl_kept_awaited(true);
+    number = await_kick(&set, kick, info, timeout);
+    pthread_cleanup_pop(1);
+    return number;
+}
+
+/* As wait_for_signal; `wanted` is the program's set, which the kernel could read. */
+static int await(const sigset_t *wanted, const sigset_t *open, siginfo_t *info,
+                 const struct timespec *timeout)
+{
+    siginfo_t own;
+    int kick = awaits_kick(wanted);
+    if (likely(!kick))
+        return wait_for_signal(open, info, timeout);
+    int number = wait_with_kick(open, kick, &own, timeout);
+    if (number <= 0 || !info)
+        return number;
+    if (!coopdl_writable(info, sizeof(*info))) {
+        errno = EFAULT;
+        return -1;
+    }
+    *info = own;
+#ifndef COOPDL_TRAPPED
+    if (info->si_code == SI_TKILL) /* as libc has it */
+        info->si_code = SI_USER;
+#endif
+    return number;
+}
+
+/* What of the set is pending now, taken from the queue: its number, or -1. */
+static int take_signal(const sigset_t *wanted, const sigset_t *open, siginfo_t *info)
+{
+    return PERFORM(coopdl_self, await(wanted, open, info, &no_time));
 }
 
 int coopdl_timed_sigwaitinfo(const sigset_t *set, siginfo_t *info)
@@ -106,8 +205,8 @@ int coopdl_timed_sigwaitinfo(const sigset_t *set, siginfo_t *info)
     if (!coopdl_open_mask(set, &open))
         return coopdl_real.sigwaitinfo(set, info);
     if (likely(!coopdl_cutting(coopdl_self)))
-        return (int)coopdl_kicked(wait_for_signal(&open, info, NULL), "sigwaitinfo");
-    int number = take_signal(&open, info);
+        return (int)coopdl_kicked(await(set, &open, info, NULL), ON_NOTHING, "sigwaitinfo");
+    int number = take_signal(set, &open, info);
     return number > 0 || errno != EAGAIN ? number : coopdl_cut(coopdl_self, "sigwaitinfo");
 }
 
@@ -117,9 +216,8 @@ int coopdl_timed_sigtimedwait(const sigset_t *set, siginfo_t *info, const struct
     if (!coopdl_open_mask(set, &open) || (timeout && !coopdl_readable_timespec(timeout)))
         return coopdl_real.sigtimedwait(set, info, timeout);
     bool waits = !timeout || timeout->tv_sec || timeout->tv_nsec;
-    int number = unlikely(coopdl_cutting(coopdl_self)) && waits
-                     ? take_signal(&open, info)
-                     : wait_for_signal(&open, info, timeout);
+    int number = unlikely(coopdl_cutting(coopdl_self)) && waits ? take_signal(set, &open, info)
+                                                                : await(set, &open, info, timeout);
     if (number < 0 && (errno == EAGAIN || errno == EINTR) && waits && coopdl_cutting(coopdl_self)) {
         int told = coopdl_cut_errno(coopdl_self, "sigtimedwait", ANSWER_ESCALATES);
         errno = timeout ? EAGAIN : told; /* with a timeout, that it has run out */
@@ -134,8 +232,8 @@ int coopdl_timed_sigwait(const sigset_t *set, int *number)
     if (!coopdl_open_mask(set, &open))
         return coopdl_real.sigwait(set, number);
     for (;;) {
-        int got = unlikely(coopdl_cutting(coopdl_self)) ? take_signal(&open, NULL)
-                                                        : wait_for_signal(&open, NULL, NULL);
+        int got = unlikely(coopdl_cutting(coopdl_self)) ? take_signal(set, &open, NULL)
+                                                        : await(set, &open, NULL, NULL);
         int error = errno;
         errno = saved;
         if (got > 0) {

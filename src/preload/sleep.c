@@ -13,25 +13,35 @@
  * rest in *rest.  The real sleep is made in pieces only where the cap runs out
  * while nothing may be cut (cut.h).
  */
-static int doze(struct coopdl_thread *thread, clockid_t clock, int64_t wanted, int64_t *rest,
-                const char *call)
+__attribute__((always_inline)) static inline int
+doze(struct coopdl_thread *thread, clockid_t clock, int64_t wanted, int64_t *rest, const char *call)
 {
-    int64_t left = wanted;
+    int64_t left = wanted, begun = 0;
     for (;;) {
         *rest = left;
-        if (unlikely(coopdl_cutting(thread)))
+        if (unlikely(coopdl_cutting(thread))) {
+            thread->place.begun = begun;
             return coopdl_cut_sleep(thread, call, ANSWER_ESCALATES, left);
-        int64_t cap = coopdl_cap(thread, coopdl_clock());
+        }
+        int64_t now = coopdl_clock(), cap = coopdl_cap(thread, now);
+        if (!begun)
+            begun = now;
         struct timespec piece = coopdl_timespec(cap < left ? cap : left), over = {0};
         int error = coopdl_real.clock_nanosleep(clock, 0, &piece, &over);
         if (!error && cap >= left)
             return 0;
         left -= coopdl_ns(&piece) - (error == EINTR ? coopdl_ns(&over) : 0);
         *rest = left;
-        if (error == EINTR && coopdl_cutting(thread))
-            return coopdl_cut_sleep(thread, call, ANSWER_ESCALATES, left);
-        if (error)
+        if (error) {
+            if (error != EINTR || !(coopdl_load(thread) & WORD_FIRED))
+                return error;
+            thread->place.begun = begun;
+            coopdl_from(thread, COOPDL_CALLER);
+            if (coopdl_cutting(thread))
+                return coopdl_cut_a_sleep(thread, call, ANSWER_ESCALATES, left);
+            coopdl_note_kicked(thread, call);
             return error;
+        }
         coopdl_capped(thread);
     }
 }
@@ -48,16 +58,34 @@ static bool sleeps(const struct timespec *wanted)
            coopdl_ns(wanted) != COOPDL_NEVER;
 }
 
-/* Relative sleeps on a clock that runs as the deadline's does. */
-static int timed_sleep(struct coopdl_thread *thread, clockid_t clock, const struct timespec *wanted,
-                       struct timespec *rest, const char *call)
+/* Whether a sleep is over before the deadline. */
+static bool ends_before(const struct coopdl_thread *thread, int64_t ns)
 {
-    int64_t left;
-    int error = doze(thread, clock, coopdl_ns(wanted), &left, call);
+    return coopdl_later(coopdl_clock(), ns) < coopdl_load(thread);
+}
+
+/* Relative sleeps on a clock that runs as the deadline's does.  One that ends before the deadline
+ * is the kernel's, down to what it writes. */
+__attribute__((always_inline)) static inline int
+timed_sleep(struct coopdl_thread *thread, clockid_t clock, const struct timespec *wanted,
+            struct timespec *rest, const char *call)
+{
+    int64_t left = coopdl_ns(wanted);
+    if (ends_before(thread, left)) {
+        int error = coopdl_real.clock_nanosleep(clock, 0, wanted, rest);
+        /* A handler has entered a scope, and left by longjmp. */
+        return error == EINTR && coopdl_cutting(thread)
+                   ? coopdl_cut_sleep(thread, call, ANSWER_ESCALATES, left)
+                   : error;
+    }
+    int error = doze(thread, clock, left, &left, call);
+    if (!rest || (error != EINTR && error != ETIMEDOUT))
+        return error;
+    if (!coopdl_writable(rest, sizeof(*rest)))
+        return EFAULT;
     /* Nothing is left of one that is cut for good: libc's sleep returns this, and its caller's loop
      * is to end. */
-    if (rest && (error == EINTR || error == ETIMEDOUT))
-        *rest = coopdl_timespec(error == EINTR ? left : 0);
+    *rest = coopdl_timespec(error == EINTR ? left : 0);
     return error;
 }
 
@@ -80,7 +108,7 @@ static int64_t left_on(clockid_t clock, int flags, const struct timespec *wanted
     struct timespec now = {0};
     if (!coopdl_readable_timespec(wanted) || clock_gettime(clock, &now) != 0)
         return 0;
-    if (flags != TIMER_ABSTIME)
+    if (!(flags & TIMER_ABSTIME))
         now = (struct timespec){0};
     int64_t end = coopdl_ns(wanted);
     return end == COOPDL_NEVER ? end : end - coopdl_ns(&now);
@@ -104,10 +132,17 @@ int coopdl_timed_clock_nanosleep(clockid_t clock, int flags, const struct timesp
     }
     int error = EINTR;
     if (coopdl_cutting(thread)) {
-        if (rest && flags == 0)
+        if (rest && !(flags & TIMER_ABSTIME)) {
+            if (!coopdl_writable(rest, sizeof(*rest)))
+                return EFAULT;
             *rest = *wanted;
+        }
     } else {
         error = coopdl_real.clock_nanosleep(clock, flags, wanted, rest);
+        if (error == EINTR && !coopdl_cutting(thread) && coopdl_load(thread) & WORD_FIRED) {
+            coopdl_from(thread, COOPDL_CALLER);
+            coopdl_note_kicked(thread, "clock_nanosleep");
+        }
     }
     if (error == EINTR && coopdl_cutting(thread))
         return coopdl_cut_sleep(thread, "clock_nanosleep", ANSWER_ESCALATES, left);
@@ -142,8 +177,13 @@ unsigned int coopdl_timed_sleep(unsigned int seconds)
 /* C11: 0, -1 when interrupted, another negative number for any other failure; errno is not said. */
 int coopdl_timed_thrd_sleep(const struct timespec *wanted, struct timespec *rest)
 {
-    if (!sleeps(wanted))
-        return coopdl_real.thrd_sleep(wanted, rest);
+    int slept;
+    if (!sleeps(wanted)) {
+        do
+            slept = coopdl_real.thrd_sleep(wanted, rest);
+        while (slept == -1 && coopdl_load(coopdl_self) & WORD_FIRED); /* a kick */
+        return slept;
+    }
     int error = timed_sleep(coopdl_self, CLOCK_REALTIME, wanted, rest, "thrd_sleep");
     return error == 0 ? 0 : error == EINTR ? -1 : -2;
 }

@@ -7,6 +7,7 @@
  * the caller.  A thread that is cancelled ends its shell and puts all of this
  * back, as one whose wait is cut does.
  */
+#include "core/ending.h"
 #include "preload/cut.h"
 #include "preload/preload.h"
 #include "preload/shell.h"
@@ -79,8 +80,10 @@ int coopdl_child_system(const char *command)
     if (!command)
         return access("/bin/sh", X_OK) == 0;
     struct coopdl_thread *thread = coopdl_active();
-    if (thread && coopdl_cutting(thread))
+    if (thread && coopdl_cutting(thread)) {
+        coopdl_end_starter();
         return coopdl_cut(thread, "system");
+    }
 
     struct run run = {0};
     sigset_t reset;

@@ -5,9 +5,20 @@
  * Before expiry that timeout is capped (cut.h), in the unit that the call has,
  * rounded up.  select and pselect are not capped: a cap that runs out would
  * have cleared the caller's sets, which a failed select leaves alone; the kick
- * ends them.  After expiry all of them look once without waiting; but for epoll,
- * those with a timeout say in the end that it has run out (cut.c).
+ * ends them.  After expiry all of them look once without waiting.  Those with a
+ * timeout say in the end that it has run out: poll and select after some cuts
+ * (cut.c), epoll when it has.
+ *
+ * epoll is what event loops wait in, and they abort on any error but EINTR.  A
+ * caller that goes on after EINTR and counts nothing itself is told 0 when its
+ * own timeout has passed since it first asked: a wait for the same descriptor
+ * with the same timeout, under the same deadline, goes on from one cut to the
+ * next (struct coopdl_waiting).  It has ended when it is told 0, or of an event.
+ * CPython alone is told ETIMEDOUT: its module `select` raises it, and asyncio
+ * ends by that.
  */
+#include "core/ending.h"
+#include "core/scope.h"
 #include "core/sys.h"
 #include "preload/caller.h"
 #include "preload/cut.h"
@@ -65,30 +76,87 @@ static int to_ms(int64_t ns)
  * while a runtime's exception is at work, nor after the deadline was moved: it
  * goes on with what is left of its own timeout.
  */
-#define WAIT(thread, patience, wait, look, cut)                                                    \
+#define WAIT(thread, patience, wait, look, on, call, cut)                                          \
     for (;;) {                                                                                     \
         if (unlikely(coopdl_cutting(thread))) {                                                    \
             int seen = PERFORM(thread, look);                                                      \
-            return seen ? seen : (cut);                                                            \
+            if (seen)                                                                              \
+                return seen;                                                                       \
+            (on);                                                                                  \
+            (thread)->place.begun = (patience).begun;                                              \
+            coopdl_from(thread, COOPDL_CALLER);                                                    \
+            return (cut);                                                                          \
         }                                                                                          \
         int64_t ns = next_wait(&(patience), thread);                                               \
         int got = (wait);                                                                          \
-        if (got < 0 && errno == EINTR && coopdl_cutting(thread))                                   \
-            return (cut);                                                                          \
+        if (got < 0) {                                                                             \
+            if (errno != EINTR || !(coopdl_load(thread) & WORD_FIRED))                             \
+                return got;                                                                        \
+            (on);                                                                                  \
+            (thread)->place.begun = (patience).begun;                                              \
+            coopdl_from(thread, COOPDL_CALLER);                                                    \
+            if (coopdl_cutting(thread))                                                            \
+                return (cut);                                                                      \
+            coopdl_note_kicked(thread, call);                                                      \
+            return got;                                                                            \
+        }                                                                                          \
         if (got != 0 || !(patience).capped)                                                        \
             return got;                                                                            \
         coopdl_capped(thread);                                                                     \
     }
 
-/* With a timeout, in the end, as if that had run out. */
-static int timed_cut(struct coopdl_thread *thread, const char *call, bool timed)
+static void on_poll(struct coopdl_thread *thread, const struct pollfd *fds, nfds_t n)
 {
-    int error = coopdl_cut_errno(thread, call, timed ? ANSWER_TIMED : ANSWER_ESCALATES);
+    coopdl_on(thread, ON_POLL, (long)fds);
+    thread->place.b = (long)n;
+}
+
+/* With a timeout, in the end, as if that had run out.  One that waits for no descriptor is a sleep.
+ */
+static int timed_cut(struct coopdl_thread *thread, const char *call, int64_t timeout, bool sleeps)
+{
+    bool timed = timeout != COOPDL_NEVER;
+    int error = coopdl_cut_a_sleep(thread, call, timed ? ANSWER_TIMED : ANSWER_ESCALATES,
+                                   sleeps ? timeout : COOPDL_NEVER);
     if (error == 0)
         return 0;
     errno = error;
     return -1;
 }
+
+/* The error stands, whatever becomes of the sockets. */
+static int poll_cut(struct coopdl_thread *thread, const char *call, const struct pollfd *fds,
+                    nfds_t n, int64_t timeout)
+{
+    int result = timed_cut(thread, call, timeout, n == 0);
+    bool any = false;
+    for (nfds_t i = 0; i < n; i++)
+        any |= coopdl_socket_cut(fds[i].fd);
+    if (any && coopdl_hangup_due(thread))
+        for (nfds_t i = 0; i < n; i++)
+            coopdl_hang_up(fds[i].fd);
+    return result;
+}
+
+/* What has hung up may be a writer that the same budget has ended.  A relay would hand that on as
+ * the end of the data. */
+__attribute__((noinline, cold)) static int without_writers(struct coopdl_thread *thread,
+                                                           struct pollfd *fds, nfds_t n, int ready)
+{
+    for (nfds_t i = 0; i < n; i++)
+        if (fds[i].revents && !coopdl_is_end_of_writer(thread, fds[i].fd, fds[i].revents))
+            return ready;
+    for (nfds_t i = 0; i < n; i++)
+        fds[i].revents = 0;
+    return 0;
+}
+
+#define POLLED(thread, call)                                                                       \
+    __extension__({                                                                                \
+        int ready = (call);                                                                        \
+        ready > 0 && unlikely(coopdl_cutting(thread)) ? without_writers(thread, fds, n, ready)     \
+                                                      : ready;                                     \
+    })
 
 __attribute__((noinline)) static int poll_capped(struct pollfd *fds, nfds_t n, int timeout)
 {
@@ -96,8 +164,9 @@ __attribute__((noinline)) static int poll_capped(struct pollfd *fds, nfds_t n, i
     struct patience patience = patience_ms(timeout);
     if (timeout == 0)
         return PERFORM(thread, coopdl_real.poll(fds, n, 0));
-    WAIT(thread, patience, coopdl_real.poll(fds, n, to_ms(ns)), coopdl_real.poll(fds, n, 0),
-         timed_cut(thread, "poll", timeout > 0))
+    WAIT(thread, patience, POLLED(thread, coopdl_real.poll(fds, n, to_ms(ns))),
+         POLLED(thread, coopdl_real.poll(fds, n, 0)), on_poll(thread, fds, n), "poll",
+         poll_cut(thread, "poll", fds, n, patience.wanted))
 }
 
 int coopdl_timed_poll(struct pollfd *fds, nfds_t n, int timeout)
@@ -128,26 +197,77 @@ int coopdl_timed_ppoll(struct pollfd *fds, nfds_t n, const struct timespec *time
     if (mask)
         mask = &open;
     struct patience patience = {.wanted = timeout ? coopdl_ns(timeout) : COOPDL_NEVER};
-    WAIT(thread, patience, ppoll_ns(fds, n, ns, mask), ppoll_ns(fds, n, 0, mask),
-         timed_cut(thread, "ppoll", timeout != NULL));
+    WAIT(thread, patience, POLLED(thread, ppoll_ns(fds, n, ns, mask)),
+         POLLED(thread, ppoll_ns(fds, n, 0, mask)), on_poll(thread, fds, n), "ppoll",
+         poll_cut(thread, "ppoll", fds, n, patience.wanted));
 }
 
-/* Event loops abort on anything but EINTR, and a budget is not theirs to handle.  Python's does
- * not wait itself: it raises what its module `select` is told, and asyncio ends by that. */
-static int epoll_cut(struct coopdl_thread *thread, const char *call, const void *caller)
+/* The wait that this call goes on with; a new one, if it is the first that its owner cuts. */
+static struct coopdl_waiting *waiting_of(struct coopdl_thread *thread, int fd,
+                                         const struct patience *patience)
 {
-    bool python = coopdl_is_python(caller);
-    errno = coopdl_cut_errno(thread, call, python ? ANSWER_ESCALATES : ANSWER_GENTLE);
+    struct coopdl_waiting *waiting = &thread->waiting;
+    int64_t now = coopdl_clock();
+    const struct coopdl_entry *owner = coopdl_owner(thread, now);
+    int64_t deadline = owner && owner->cuts ? owner->deadline : -1;
+    if (waiting->begun && waiting->fd == fd && waiting->wanted == patience->wanted &&
+        waiting->deadline == deadline)
+        return waiting;
+    *waiting = (struct coopdl_waiting){.deadline = owner ? owner->deadline : -1,
+                                       .wanted = patience->wanted,
+                                       .begun = patience->begun ? patience->begun : now,
+                                       .fd = fd};
+    return waiting;
+}
+
+/* What is left of the caller's own timeout. */
+static int64_t left_of(const struct coopdl_waiting *waiting)
+{
+    int64_t passed = coopdl_clock() - waiting->begun;
+    return waiting->wanted == COOPDL_NEVER ? COOPDL_NEVER
+           : passed < waiting->wanted      ? waiting->wanted - passed
+                                           : 0;
+}
+
+/* A wait that was told of an event has ended. */
+static int waited(struct coopdl_thread *thread, int got)
+{
+    if (unlikely(got > 0))
+        thread->waiting.begun = 0;
+    return got;
+}
+
+static int tell_epoll(struct coopdl_thread *thread, const char *call, int fd,
+                      const struct patience *patience, const void *caller)
+{
+    if (coopdl_is_python(caller)) {
+        errno = coopdl_cut_a_sleep(thread, call, ANSWER_ESCALATES, COOPDL_NEVER);
+        return -1;
+    }
+    struct coopdl_waiting *waiting = waiting_of(thread, fd, patience);
+    int error = coopdl_cut_wait(thread, call, left_of(waiting));
+    if (left_of(waiting) == 0) {
+        waiting->begun = 0;
+        return 0;
+    }
+    errno = error;
     return -1;
 }
 
-/* To whom the function returns that this is used in: the program, since the wrappers end in calls
- * that the compiler makes jumps; unoptimised it is a wrapper, and nobody is known.  Under the trap
- * that is nobody's caller. */
+static int epoll_cut(struct coopdl_thread *thread, const char *call, int fd,
+                     const struct patience *patience, const void *caller)
+{
+    int result = tell_epoll(thread, call, fd, patience, caller);
+    if (coopdl_sockets_of_epoll_cut(fd) && coopdl_hangup_due(thread))
+        coopdl_hang_up_epoll(fd);
+    return result;
+}
+
+/* Who is asked whether it is CPython: under the trap that is nobody. */
 #ifdef COOPDL_TRAPPED
 #define CALLER NULL
 #else
-#define CALLER __builtin_extract_return_addr(__builtin_return_address(0))
+#define CALLER COOPDL_CALLER
 #endif
 
 __attribute__((noinline)) static int epoll_wait_capped(int fd, struct epoll_event *events, int n,
@@ -157,8 +277,9 @@ __attribute__((noinline)) static int epoll_wait_capped(int fd, struct epoll_even
     struct patience patience = patience_ms(timeout);
     if (timeout == 0)
         return PERFORM(thread, coopdl_real.epoll_wait(fd, events, n, 0));
-    WAIT(thread, patience, coopdl_real.epoll_wait(fd, events, n, to_ms(ns)),
-         coopdl_real.epoll_wait(fd, events, n, 0), epoll_cut(thread, "epoll_wait", CALLER))
+    WAIT(thread, patience, waited(thread, coopdl_real.epoll_wait(fd, events, n, to_ms(ns))),
+         waited(thread, coopdl_real.epoll_wait(fd, events, n, 0)), coopdl_on(thread, ON_EPOLL, fd),
+         "epoll_wait", epoll_cut(thread, "epoll_wait", fd, &patience, CALLER))
 }
 
 int coopdl_timed_epoll_wait(int fd, struct epoll_event *events, int n, int timeout)
@@ -177,8 +298,10 @@ int coopdl_timed_epoll_pwait(int fd, struct epoll_event *events, int n, int time
         return PERFORM(thread, coopdl_real.epoll_pwait(fd, events, n, timeout, mask));
     if (mask)
         mask = &open;
-    WAIT(thread, patience, coopdl_real.epoll_pwait(fd, events, n, to_ms(ns), mask),
-         coopdl_real.epoll_pwait(fd, events, n, 0, mask), epoll_cut(thread, "epoll_pwait", CALLER));
+    WAIT(thread, patience, waited(thread, coopdl_real.epoll_pwait(fd, events, n, to_ms(ns), mask)),
+         waited(thread, coopdl_real.epoll_pwait(fd, events, n, 0, mask)),
+         coopdl_on(thread, ON_EPOLL, fd), "epoll_pwait",
+         epoll_cut(thread, "epoll_pwait", fd, &patience, CALLER));
 }
 
 static int epoll_pwait2_ns(int fd, struct epoll_event *events, int n, int64_t ns,
@@ -199,8 +322,9 @@ int coopdl_timed_epoll_pwait2(int fd, struct epoll_event *events, int n,
     if (mask)
         mask = &open;
     struct patience patience = {.wanted = timeout ? coopdl_ns(timeout) : COOPDL_NEVER};
-    WAIT(thread, patience, epoll_pwait2_ns(fd, events, n, ns, mask),
-         epoll_pwait2_ns(fd, events, n, 0, mask), epoll_cut(thread, "epoll_pwait2", CALLER));
+    WAIT(thread, patience, waited(thread, epoll_pwait2_ns(fd, events, n, ns, mask)),
+         waited(thread, epoll_pwait2_ns(fd, events, n, 0, mask)), coopdl_on(thread, ON_EPOLL, fd),
+         "epoll_pwait2", epoll_cut(thread, "epoll_pwait2", fd, &patience, CALLER));
 }
 
 /* As much of a set as the kernel takes: whole longs. */
@@ -208,6 +332,15 @@ static size_t size_of_set(int n)
 {
     enum { BITS = 8 * sizeof(long) };
     return ((size_t)n + BITS - 1) / BITS * sizeof(long);
+}
+
+/* The kernel reads them, and writes them in the end. */
+static bool are_sets(fd_set *sets[3], size_t size)
+{
+    for (int i = 0; i < 3; i++)
+        if (sets[i] && !(coopdl_readable(sets[i], size) && coopdl_writable(sets[i], size)))
+            return false;
+    return true;
 }
 
 /* After expiry: what is ready now, without touching the caller's sets if nothing is. */
@@ -218,6 +351,10 @@ static int look_select(int n, fd_set *sets[3])
     size_t size = size_of_set(n);
     struct timespec now = {0};
     void *used[3];
+    if (size > 0 && !are_sets(sets, size)) {
+        errno = EFAULT;
+        return -1;
+    }
     for (int i = 0; i < 3; i++) {
         used[i] = sets[i];
         if (sets[i] && size <= BYTES)
@@ -233,15 +370,49 @@ static int look_select(int n, fd_set *sets[3])
     return -1;
 }
 
+/* Sets may be larger than their type has room for. */
+static bool is_in(int fd, fd_set *sets[3])
+{
+    enum { BITS = 8 * sizeof(unsigned long) };
+    for (int i = 0; i < 3; i++)
+        if (sets[i] && ((const unsigned long *)sets[i])[fd / BITS] >> (fd % BITS) & 1)
+            return true;
+    return false;
+}
+
+static void on_select(struct coopdl_thread *thread, int n, fd_set *sets[3])
+{
+    thread->place = (struct coopdl_place){
+        .object = ON_SELECT, .a = n, .b = (long)sets[0], .c = (long)sets[1], .d = (long)sets[2]};
+}
+
 /* Nothing was.  Who is told that the time has run out finds empty sets. */
 static int cut_select(struct coopdl_thread *thread, const char *call, int n, fd_set *sets[3],
-                      bool timed)
+                      int64_t timeout, const void *caller)
 {
-    int result = timed_cut(thread, call, timed);
+    on_select(thread, n, sets);
+    coopdl_from(thread, caller);
+    int result = timed_cut(thread, call, timeout, n == 0);
+    bool any = false;
+    for (int fd = 0; fd < n; fd++)
+        any |= is_in(fd, sets) && coopdl_socket_cut(fd);
+    bool due = any && coopdl_hangup_due(thread);
+    for (int fd = 0; fd < n && due; fd++)
+        if (is_in(fd, sets))
+            coopdl_hang_up(fd);
     for (int i = 0; i < 3 && result == 0; i++)
         if (sets[i])
             memset(sets[i], 0, size_of_set(n));
     return result;
+}
+
+static int64_t timeval_ns(const struct timeval *timeout)
+{
+    struct timespec time;
+    if (!timeout)
+        return COOPDL_NEVER;
+    time = (struct timespec){.tv_sec = timeout->tv_sec, .tv_nsec = 0};
+    return coopdl_later(coopdl_ns(&time), timeout->tv_usec * COOPDL_MICROSECOND);
 }
 
 int coopdl_timed_select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *timeout)
@@ -254,9 +425,11 @@ int coopdl_timed_select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *
         return PERFORM(thread, coopdl_real.select(n, r, w, e, timeout));
     if (coopdl_cutting(thread)) {
         int ready = PERFORM(thread, look_select(n, sets));
-        return ready ? ready : cut_select(thread, "select", n, sets, timeout != NULL);
+        return ready ? ready
+                     : cut_select(thread, "select", n, sets, timeval_ns(timeout), COOPDL_CALLER);
     }
-    return (int)coopdl_kicked(coopdl_real.select(n, r, w, e, timeout), "select");
+    return (int)coopdl_kicked_on(coopdl_real.select(n, r, w, e, timeout),
+                                 on_select(thread, n, sets), "select");
 }
 
 int coopdl_timed_pselect(int n, fd_set *r, fd_set *w, fd_set *e, const struct timespec *timeout,
@@ -269,8 +442,10 @@ int coopdl_timed_pselect(int n, fd_set *r, fd_set *w, fd_set *e, const struct ti
         return PERFORM(thread, coopdl_real.pselect(n, r, w, e, timeout, mask));
     if (coopdl_cutting(thread)) {
         int ready = PERFORM(thread, look_select(n, sets));
-        return ready ? ready : cut_select(thread, "pselect", n, sets, timeout != NULL);
+        return ready ? ready
+                     : cut_select(thread, "pselect", n, sets,
+                                  timeout ? coopdl_ns(timeout) : COOPDL_NEVER, COOPDL_CALLER);
     }
     int got = coopdl_real.pselect(n, r, w, e, timeout, mask ? &open : NULL);
-    return (int)coopdl_kicked(got, "pselect");
+    return (int)coopdl_kicked_on(got, on_select(thread, n, sets), "pselect");
 }

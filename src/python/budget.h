@@ -5,14 +5,17 @@
 
 #include "thread.h"
 
-/* Outside of all entries of the main thread; never, until it is released. */
+/* Outside of all entries of the main thread. */
 extern struct entry coopdl_py_budget;
 
-/* Sets it, but holds it back. */
-void coopdl_py_hold_budget(int64_t deadline);
-bool coopdl_py_budget_is_held(void);
+/* From the interpreter's start until the program's. */
+void coopdl_py_hold_budget(bool hold);
 
-/* Releases it if the interpreter is past its start; with the interpreter's lock. */
-void coopdl_py_release_budget(void);
+/* Whether the interpreter is past its start, so that the budget may be raised.  With the GIL, in
+ * the main thread. */
+bool coopdl_py_started(void);
+
+/* The same as far as it has been found out; without the GIL. */
+bool coopdl_py_is_started(void);
 
 #endif

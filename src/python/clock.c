@@ -28,7 +28,8 @@ static int read_number(PyObject *number, double *value)
         *value = PyFloat_AsDouble(number);
     if (unlikely(*value == -1.0 && PyErr_Occurred())) {
         if (PyErr_ExceptionMatches(PyExc_TypeError))
-            PyErr_Format(PyExc_TypeError, "a number of seconds or None is expected, not %s",
+            PyErr_Format(PyExc_TypeError,
+                         "a number of seconds, a timedelta or None is expected, not %s",
                          Py_TYPE(number)->tp_name);
         return -1;
     }
@@ -39,11 +40,36 @@ static int read_number(PyObject *number, double *value)
     return 0;
 }
 
+/* The seconds of a datetime.timedelta, a new reference; null, without an exception, for anything
+ * else. */
+static PyObject *seconds_of_timedelta(PyObject *object)
+{
+    PyObject *module = PyImport_ImportModule("datetime"), *seconds = NULL;
+    PyObject *type = module ? PyObject_GetAttrString(module, "timedelta") : NULL;
+    if (type && PyObject_IsInstance(object, type) == 1)
+        seconds = PyObject_CallMethod(object, "total_seconds", NULL);
+    Py_XDECREF(type);
+    Py_XDECREF(module);
+    PyErr_Clear();
+    return seconds;
+}
+
 int64_t coopdl_py_read_duration(PyObject *seconds)
 {
     double value;
+    int overflow = -1;
+    long whole = PyLong_CheckExact(seconds) ? PyLong_AsLongAndOverflow(seconds, &overflow) : -1;
+    if (likely(!overflow && whole >= 0 && whole < COOPDL_NEVER / COOPDL_SECOND))
+        return whole * COOPDL_SECOND;
     if (seconds == Py_None)
         return COOPDL_NEVER;
+    if (unlikely(!PyNumber_Check(seconds))) {
+        PyObject *number = seconds_of_timedelta(seconds);
+        int64_t duration = number ? coopdl_py_read_duration(number) : -1;
+        Py_XDECREF(number);
+        if (number)
+            return duration;
+    }
     if (unlikely(read_number(seconds, &value) < 0))
         return -1;
     if (unlikely(value < 0)) {

@@ -47,20 +47,6 @@ bool coopdl_py_code_is_backward(const struct code *code, int at)
     }
 }
 
-bool coopdl_py_code_is_call(const struct code *code, int at)
-{
-    switch (coopdl_py_code_opcode(code, at)) {
-    case CALL:
-    case CALL_FUNCTION_EX:
-#ifdef CALL_KW
-    case CALL_KW:
-#endif
-        return true;
-    default:
-        return false;
-    }
-}
-
 bool coopdl_py_code_is_with(const struct code *code, int at)
 {
     return coopdl_py_code_opcode(code, at) == BEFORE_WITH;
@@ -117,19 +103,6 @@ bool coopdl_py_code_is_backward(const struct code *code, int at)
     }
 }
 
-bool coopdl_py_code_is_call(const struct code *code, int at)
-{
-    switch (coopdl_py_code_opcode(code, at)) {
-    case CALL_FUNCTION:
-    case CALL_FUNCTION_KW:
-    case CALL_FUNCTION_EX:
-    case CALL_METHOD:
-        return true;
-    default:
-        return false;
-    }
-}
-
 bool coopdl_py_code_is_with(const struct code *code, int at)
 {
     return coopdl_py_code_opcode(code, at) == SETUP_WITH;
@@ -142,12 +115,82 @@ int coopdl_py_code_handler(const struct code *Py_UNUSED(code), int Py_UNUSED(at)
 
 #endif
 
-bool coopdl_py_code_read(struct code *code, PyCodeObject *object)
+bool coopdl_py_code_is_return(const struct code *code, int at)
 {
-    code->object = object;
-    code->bytes = bytes_of(object);
+    switch (coopdl_py_code_opcode(code, at)) {
+    case RETURN_VALUE:
+    case YIELD_VALUE:
+#ifdef RETURN_CONST
+    case RETURN_CONST:
+#endif
+#ifdef RETURN_GENERATOR
+    case RETURN_GENERATOR:
+#endif
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool coopdl_py_code_is_call(const struct code *code, int at)
+{
+    switch (coopdl_py_code_opcode(code, at)) {
+    case CALL_FUNCTION_EX:
+    case FOR_ITER:
+    case GET_ITER:
+    case COMPARE_OP:
+    case CONTAINS_OP:
+    case LOAD_ATTR:
+    case STORE_ATTR:
+    case STORE_SUBSCR:
+    case DELETE_SUBSCR:
+    case IMPORT_NAME:
+    case UNPACK_SEQUENCE:
+    case LIST_EXTEND:
+#ifdef BINARY_SUBSCR
+    case BINARY_SUBSCR:
+#endif
+#ifdef LOAD_METHOD
+    case LOAD_METHOD:
+#endif
+#if PY_VERSION_HEX >= 0x030B0000
+    case RESUME:
+    case SEND:
+    case CALL:
+    case BINARY_OP:
+#ifdef PRECALL
+    case PRECALL: /* where it is specialized it makes the call itself */
+#endif
+#ifdef CALL_KW
+    case CALL_KW:
+#endif
+#else
+    case CALL_FUNCTION:
+    case CALL_FUNCTION_KW:
+    case CALL_METHOD:
+    case YIELD_FROM:
+    case BINARY_ADD:
+    case BINARY_SUBTRACT:
+    case BINARY_MULTIPLY:
+    case BINARY_POWER:
+    case BINARY_MODULO:
+    case BINARY_FLOOR_DIVIDE:
+    case INPLACE_ADD:
+    case INPLACE_MULTIPLY:
+#endif
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool coopdl_py_code_read(struct code *code, PyFrameObject *frame)
+{
+    code->object = PyFrame_GetCode(frame);
+    code->bytes = bytes_of(code->object);
     if (!code->bytes) {
         PyErr_Clear();
+        Py_CLEAR(code->object);
         return false;
     }
     code->units = (const uint8_t *)PyBytes_AS_STRING(code->bytes);
@@ -157,12 +200,131 @@ bool coopdl_py_code_read(struct code *code, PyCodeObject *object)
 
 void coopdl_py_code_done(struct code *code)
 {
-    Py_DECREF(code->bytes);
+    Py_CLEAR(code->bytes);
+    Py_CLEAR(code->object);
 }
 
 int coopdl_py_code_opcode(const struct code *code, int at)
 {
     return at < 0 || at >= code->count ? -1 : code->units[(Py_ssize_t)2 * at];
+}
+
+/* The number of arguments of a call; below 0 for any other instruction. */
+static int arguments_of_call(const struct code *code, int at)
+{
+    switch (coopdl_py_code_opcode(code, at)) {
+#if PY_VERSION_HEX >= 0x030B0000
+    case CALL:
+#else
+    case CALL_FUNCTION:
+    case CALL_METHOD:
+#endif
+        return code->units[2 * at + 1];
+    default:
+        return -1;
+    }
+}
+
+/* Whether an instruction may stand between the load of a function and its call. */
+static bool prepares_call(const struct code *code, int at)
+{
+    switch (coopdl_py_code_opcode(code, at)) {
+#ifdef PUSH_NULL
+    case PUSH_NULL:
+#endif
+#ifdef PRECALL
+    case PRECALL:
+#endif
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* The index of the name that an instruction loads; below 0 if it loads none. */
+static int loaded_name(const struct code *code, int at)
+{
+    int argument = code->units[2 * at + 1];
+    if (at > 0 && code->units[2 * at - 2] == EXTENDED_ARG)
+        argument |= code->units[2 * at - 1] << 8;
+    switch (coopdl_py_code_opcode(code, at)) {
+    case LOAD_NAME:
+#ifdef LOAD_METHOD
+    case LOAD_METHOD:
+#endif
+        return argument;
+    case LOAD_ATTR: /* with a flag in the lowest bit, in some versions */
+        return PY_VERSION_HEX >= 0x030C0000 ? argument >> 1 : argument;
+    case LOAD_GLOBAL:
+        return PY_VERSION_HEX >= 0x030B0000 ? argument >> 1 : argument;
+    default:
+        return -1;
+    }
+}
+
+enum { BEFORE = 3 };
+
+/* The instructions before one, the nearest first, but for those that only prepare a call; -1 where
+ * there are none. */
+static void find_before(const struct code *code, int at, int before[BEFORE])
+{
+    for (int i = 0; i < BEFORE; i++)
+        before[i] = -1;
+    for (int i = 0; i < at; i = coopdl_py_code_next(code, i)) {
+        if (prepares_call(code, i))
+            continue;
+        before[2] = before[1];
+        before[1] = before[0];
+        before[0] = i;
+    }
+}
+
+PyObject *coopdl_py_code_called(const struct code *code, int at)
+{
+    int before[BEFORE];
+    if (arguments_of_call(code, at) != 0)
+        return NULL;
+    find_before(code, at, before);
+    int name = before[0] < 0 ? -1 : loaded_name(code, before[0]);
+    PyObject *names = code->object->co_names;
+    return name >= 0 && name < PyTuple_GET_SIZE(names) ? PyTuple_GET_ITEM(names, name) : NULL;
+}
+
+/* `__exit__` is called with three times None, which no expression loads like this. */
+static bool is_exit_call(const struct code *code, int at)
+{
+#if PY_VERSION_HEX >= 0x030B0000
+    const int arguments = 2, loads[BEFORE] = {LOAD_CONST, LOAD_CONST, LOAD_CONST};
+#else
+    const int arguments = 3, loads[BEFORE] = {DUP_TOP, DUP_TOP, LOAD_CONST};
+#endif
+    int before[BEFORE];
+    if (arguments_of_call(code, at) != arguments)
+        return false;
+    find_before(code, at, before);
+    for (int i = 0; i < BEFORE; i++)
+        if (coopdl_py_code_opcode(code, before[i]) != loads[i])
+            return false;
+    return true;
+}
+
+int coopdl_py_code_after(const struct code *code, int at)
+{
+    int next = coopdl_py_code_next(code, at);
+#ifdef PRECALL
+    if (coopdl_py_code_opcode(code, at) == PRECALL)
+        next = coopdl_py_code_next(code, next);
+#endif
+    return next;
+}
+
+enum with coopdl_py_code_with(const struct code *code, int at)
+{
+    if (coopdl_py_code_is_with(code, at))
+        return WITH_ENTERS;
+    if (coopdl_py_code_opcode(code, at) == WITH_EXCEPT_START || is_exit_call(code, at))
+        return WITH_EXITS;
+    return WITH_NOTHING;
 }
 
 int coopdl_py_code_target(const struct code *code, int at)

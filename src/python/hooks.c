@@ -1,53 +1,52 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * hooks.c -- what the library asks when a thread's deadline has passed, and the
- * beginning and the end of all that.
+ * hooks.c -- what the library asks when a thread's deadline has passed, and the beginning and the
+ * end of what is raised.
  *
- * The main thread can be told from here: the interpreter's function that marks a
- * signal as received needs no lock.  Only Python's side of that signal is used:
- * what the kernel does with it stays as it was.  Any other thread is left to the
- * raiser.
+ * The main thread is reached from here: the interpreter's function that marks a signal as received
+ * needs no GIL.  Only Python's side of that signal is used: what the kernel does with it stays as
+ * it was.  All else is left to the raiser.
  */
 #include "hooks.h"
 
+#include "activity.h"
 #include "budget.h"
+#include "error.h"
+#include "expiry.h"
 #include "raiser.h"
+#include "wait.h"
 
 #include <pthread.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* How often the raiser may fail to answer for the main thread: it is visited after 1, 2, 4 ms. */
+/* How often the raiser may fail to answer for the main thread: the visits are 1, 2, 4 ms apart. */
 enum { PATIENCE = 3 };
 
-struct module_state *_Atomic coopdl_py_main_state;
-PyObject *_Atomic coopdl_py_main_module;
-_Atomic int coopdl_py_signal;
+/* A forked child inherits a scope's deadline this much later: its parent ends first, and ends it.
+ */
+#define CHILD_LATER (50 * COOPDL_MILLISECOND)
 
 static _Atomic bool hooked;
-static _Atomic bool due; /* the main thread is to be told in its next kick */
-static bool ended;       /* with the interpreter's lock */
+static _Atomic bool due; /* the main thread is to look at our signal in its next kick */
+static bool ended;       /* with the GIL */
 
-/* A budget cannot be delivered: what it cuts it goes on cutting until the next visit, clean-up
- * too.  So it mostly kicks, which is enough for Python, and only every fourth time cuts. */
-static enum coopdl_verdict gently(enum coopdl_verdict verdict)
+/* The main thread can be reached at once.  Nothing is cut before its errors are watched, unless the
+ * raiser does not get the GIL: a call may be cut that was made with it.  Once an exception has been
+ * raised and exists, only the raiser can tell whether it is being handled. */
+static enum coopdl_verdict verdict_on(struct thread *thread)
 {
-    static unsigned int visits;
-    return verdict == COOPDL_CUT && ++visits % 4 ? COOPDL_KICK : verdict;
-}
-
-/* The main thread can be told at once.  Nothing is cut before its errors are watched, unless the
- * raiser does not get the lock: a call may be cut that was made with it. */
-static enum coopdl_verdict verdict_on(struct thread *thread, const struct entry *owner)
-{
+    atomic_store(&thread->slept, coopdl_py_sleeps(thread) ? atomic_load(&thread->slept) + 1 : 0);
     enum coopdl_verdict verdict = coopdl_py_ask(thread);
-    if (thread->kind == KIND_WORKER || atomic_load(&owner->raised))
+    if (thread->kind == KIND_WORKER)
         return verdict;
     PyErr_SetInterruptEx(atomic_load(&coopdl_py_signal));
     atomic_store(&due, true);
-    return verdict == COOPDL_CUT || atomic_load(&thread->unheard) > PATIENCE ? COOPDL_CUT
-                                                                             : COOPDL_KICK;
+    if (atomic_load(&thread->error))
+        return verdict;
+    return verdict == COOPDL_CUT || atomic_load(&thread->unanswered) > PATIENCE ? COOPDL_CUT
+                                                                                : COOPDL_KICK;
 }
 
 static bool is_entered(const struct thread *thread, const coopdl_scope *scope)
@@ -59,28 +58,26 @@ static bool is_entered(const struct thread *thread, const coopdl_scope *scope)
 }
 
 /* The hook, on the library's thread.
- * The library's list and ours do not change at once: where a shield is left, or a scope moved,
- * theirs is the first.  So a scope of ours that is not due by our list is so in a moment; to cut
- * what is called then, with nothing to raise, would be an error of its own. */
+ * The library's list and ours do not change at once: where a shield is left the library's is the
+ * first, where a scope is moved ours.  So a scope of ours that is not due by our list is due in a
+ * moment, or no longer; to cut what is called then, with nothing to raise, would be an error of its
+ * own. */
 static enum coopdl_verdict on_expired(pid_t tid, coopdl_scope *scope)
 {
     struct thread *thread = coopdl_py_find(tid);
-    struct entry *owner = thread ? coopdl_py_owner(thread, coopdl_now()) : NULL;
-    if (thread && thread->kind == KIND_MAIN && !owner && coopdl_py_budget_is_held()) {
-        coopdl_py_ask(thread);
-        return COOPDL_PEACE;
-    }
     if (!thread || thread->kind == KIND_FOREIGN)
         return COOPDL_CUT;
+    struct entry *owner = coopdl_py_unspent(thread, coopdl_now());
     if (!owner)
         return is_entered(thread, scope) ? COOPDL_PEACE : COOPDL_CUT;
-    enum coopdl_verdict verdict = verdict_on(thread, owner);
-    return owner == &coopdl_py_budget ? gently(verdict) : verdict;
+    enum coopdl_verdict verdict = verdict_on(thread);
+    /* Kicked, the main thread finds out whether the interpreter has started. */
+    return owner == &coopdl_py_budget && !coopdl_py_is_started() ? COOPDL_KICK : verdict;
 }
 
 /* In the kicked thread's signal handler.  Before 3.13 only the main thread itself can have a
- * signal of Python's noticed by code that computes; or else it is when the raiser has taken the
- * interpreter's lock from it. */
+ * signal of Python's noticed by code that computes; or else it is when the raiser has taken the GIL
+ * from it. */
 static void on_kicked(void)
 {
     if (atomic_load(&due) && syscall(SYS_gettid) == getpid() && atomic_exchange(&due, false))
@@ -122,20 +119,25 @@ static int install_signal(void)
 
 static int install_hooks(void)
 {
+    if (coopdl_py_watch_start(atomic_load(&coopdl_py_main_module), &coopdl_py_watcher) < 0)
+        return -1;
     int error = coopdl_py_raiser_start();
     if (!error && coopdl_set_hooks(&hooks) < 0)
         error = errno;
     if (error) {
         errno = error;
-        PyErr_SetFromErrno(PyExc_OSError);
+        coopdl_py_set_errno();
         return -1;
     }
+    coopdl_py_replace_waits(atomic_load(&coopdl_py_main_state));
     atomic_store(&hooked, true);
     return 0;
 }
 
 int coopdl_py_prepare(struct thread *thread)
 {
+    if (unlikely(thread->kind == KIND_FOREIGN)) /* what is installed is the main interpreter's */
+        return 0;
     if (unlikely(!atomic_load_explicit(&hooked, memory_order_relaxed)) && !ended &&
         atomic_load(&coopdl_py_main_module) && install_hooks() < 0)
         return -1;
@@ -159,16 +161,58 @@ PyObject *coopdl_py_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused
     Py_RETURN_NONE;
 }
 
+PyObject *coopdl_py_install_budget(PyObject *Py_UNUSED(module), PyObject *held)
+{
+    struct thread *thread = coopdl_py_thread();
+    if (!thread)
+        return NULL;
+    int64_t budget = coopdl_deadline();
+    /* Inside a scope of ours this would be that scope's deadline. */
+    if (thread->kind != KIND_MAIN || atomic_load(&thread->top) ||
+        budget >= (COOPDL_NEVER & ~(int64_t)7))
+        Py_RETURN_NONE;
+    if (coopdl_py_prepare(thread) < 0)
+        return NULL;
+    coopdl_py_hold_budget(held == Py_True);
+    (void)coopdl_py_started();
+    atomic_store(&coopdl_py_budget.deadline, budget);
+    atomic_store(&thread->base, &coopdl_py_budget);
+    Py_RETURN_NONE;
+}
+
+PyObject *coopdl_py_begin(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    coopdl_py_hold_budget(false);
+    (void)coopdl_py_started();
+    Py_RETURN_NONE;
+}
+
+/* The scopes that were entered before the fork. */
+static void inherit(struct entry *entry)
+{
+    for (; entry; entry = atomic_load(&entry->outer)) {
+        int64_t deadline = atomic_load(&entry->deadline);
+        if (entry->shield || entry->inherited || deadline == COOPDL_NEVER)
+            continue;
+        entry->inherited = true;
+        deadline = entry->stays ? COOPDL_NEVER : deadline + CHILD_LATER;
+        if (coopdl_move(&entry->scope, deadline) < 0)
+            continue;
+        atomic_store(&entry->deadline, deadline);
+        atomic_store(&entry->overdue, COOPDL_NEVER);
+        atomic_store(&entry->life, LIFE_ARMED);
+    }
+}
+
 /* A child that was forked inside a scope, or under a budget, goes on with it. */
 PyObject *coopdl_py_after_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     struct thread *thread = coopdl_py_self();
-    if (thread &&
-        (atomic_load(&thread->top) || atomic_load(&coopdl_py_budget.deadline) != COOPDL_NEVER)) {
-        thread->ident = PyThread_get_thread_ident();
-        if (coopdl_py_prepare(thread) < 0)
-            return NULL;
-    }
+    if (!thread || (!atomic_load(&thread->top) && !atomic_load(&thread->base)))
+        Py_RETURN_NONE;
+    inherit(atomic_load(&thread->top));
+    if (coopdl_py_prepare(thread) < 0)
+        return NULL;
     Py_RETURN_NONE;
 }
 

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """interpreters.py -- tells meson of every other Python that the package is built and tested for.
 
-Four lines each: the version (3.13t: without the interpreter's lock, 3.13-dbg: with assertions of
-its own), the suffix of an extension, the directory of the headers, the interpreter.  They are
+Four lines each: the version (3.13-dbg: with assertions of its own), the suffix of an extension, the directory of the headers, the interpreter.  They are
 looked for in PATH, and where pyenv keeps those that its shims in PATH do not start (they start
 what `pyenv global` names).  One without headers, with another word size or with the suffix of
 one before it is left out.
@@ -13,14 +12,13 @@ import os
 import subprocess
 import sys
 
-NAMES = [f'python3.{minor}{kind}' for minor in (10, 11, 12, 13) for kind in ('', 't', '-dbg')]
+NAMES = [f'python3.{minor}{kind}' for minor in (10, 11, 12, 13, 14) for kind in ('', '-dbg')]
 
 DESCRIBE = """
 import os, struct, sys, sysconfig
 headers = sysconfig.get_path('include')
 if os.path.exists(os.path.join(headers, 'Python.h')) and struct.calcsize('P') == int(sys.argv[1]):
-    kind = 't' * bool(sysconfig.get_config_var('Py_GIL_DISABLED'))
-    kind += '-dbg' * hasattr(sys, 'gettotalrefcount')
+    kind = '-dbg' * hasattr(sys, 'gettotalrefcount')
     print('%d.%d' % sys.version_info[:2] + kind, sysconfig.get_config_var('EXT_SUFFIX'), headers,
           sys.executable, sep='\\n')
 """

@@ -16,24 +16,13 @@
 /* One for each interpreter that imports the module. */
 struct module_state {
     PyTypeObject *timeout;
-    PyTypeObject *timeout_at;
     PyTypeObject *shield;
-    PyTypeObject *limited;
-    PyObject *exceeded; /* DeadlineExceeded */
-    PyObject *insists;  /* DeadlineInsists */
+    PyTypeObject *bound;  /* what `scope.__exit__` is */
+    PyTypeObject *method; /* what a `with` statement looks up in the type */
+    PyObject *exceeded;   /* DeadlineExceeded */
+    PyObject *reached;    /* DeadlineReached */
+    PyObject *interrupt;  /* the same, for a budget: a KeyboardInterrupt */
+    PyObject *empty;      /* _queue.Empty, once it is needed (wait.c) */
 };
-
-/* error.c: the two exceptions; -1 with an exception set. */
-int coopdl_py_add_errors(PyObject *module, struct module_state *state);
-
-/* context.c: timeout, timeout_at, shield; limited.c: what a decorated function becomes. */
-int coopdl_py_add_contexts(PyObject *module, struct module_state *state);
-int coopdl_py_add_limited(PyObject *module, struct module_state *state);
-
-/* A decorated function: `context` says how long it may take. */
-PyObject *coopdl_py_limit(struct module_state *state, PyObject *context, PyObject *function);
-
-/* A new context of the same kind with the same limit. */
-PyObject *coopdl_py_renew(PyObject *context);
 
 #endif

@@ -1,177 +1,202 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * monitor.c -- seeing a thread's instructions and errors, from 3.12 on: by
- * sys.monitoring, for the moment between an expiry and its exception.
+ * monitor.c -- seeing a thread's instructions and errors, from 3.12 on: by sys.monitoring.
  *
- * It tells of all threads; those that are not meant go on.  Where both of the
- * numbers that are nobody's are taken, exceptions come where the interpreter
- * puts them.
+ * It tells of all threads that run the same code; those that are not meant go on.  The functions of
+ * sys.monitoring are fetched once, in a thread of the program's: the raiser calls only what the
+ * interpreter itself put there.  Where none of its numbers for tools is free, nothing is seen, the
+ * log says so, and calls are cut without an exception in between.
  */
-#include "place.h"
+#include "watch.h"
 
-#include "raise.h"
+#include "frames.h"
 
 #ifdef MONITORED
 
-enum { NOT_ASKED = -1, NONE_FREE = -2 };
+#include <frameobject.h>
 
-/* Our number as a tool of sys.monitoring, in the main interpreter. */
-static int tool = NOT_ASKED;
+enum { NONE = -1 };
 
-/* How many threads' errors are watched. */
-static unsigned int watching;
+static const struct watcher *watcher;
+static int tool = NONE; /* our number, in the main interpreter */
+static PyObject *set_local_events, *set_events;
+static int instruction, raise;
 
-static PyObject *monitoring(void)
+static unsigned int watching; /* how many threads' errors are watched */
+
+static PyObject *call(const char *name, const char *format, ...)
 {
-    return PySys_GetObject("monitoring");
+    PyObject *function = PyObject_GetAttrString(PySys_GetObject("monitoring"), name);
+    va_list list;
+    va_start(list, format);
+    PyObject *arguments = function ? Py_VaBuildValue(format, list) : NULL;
+    va_end(list);
+    PyObject *result = arguments ? PyObject_Call(function, arguments, NULL) : NULL;
+    Py_XDECREF(arguments);
+    Py_XDECREF(function);
+    return result;
 }
 
-static long event(const char *name)
+/* The number of an event; -1 with an exception set. */
+static int event(const char *name)
 {
-    PyObject *events = PyObject_GetAttrString(monitoring(), "events");
+    PyObject *events = PyObject_GetAttrString(PySys_GetObject("monitoring"), "events");
     PyObject *number = events ? PyObject_GetAttrString(events, name) : NULL;
-    long value = number ? PyLong_AsLong(number) : 0;
+    int value = number ? (int)PyLong_AsLong(number) : -1;
     Py_XDECREF(number);
     Py_XDECREF(events);
     return value;
 }
 
-static bool have_called(PyObject *module, const char *name, const char *callback_name)
+/* The numbers that are nobody's come first. */
+static void take_tool(void)
+{
+    static const int numbers[] = {4, 3, 5, 2, 1, 0};
+    for (size_t i = 0; tool == NONE && i < sizeof(numbers) / sizeof(*numbers); i++) {
+        PyObject *taken = call("use_tool_id", "(is)", numbers[i], "coopdl");
+        if (taken)
+            tool = numbers[i];
+        PyErr_Clear();
+        Py_XDECREF(taken);
+    }
+}
+
+static int have_called(PyObject *module, int number, const char *callback_name)
 {
     PyObject *callback = PyObject_GetAttrString(module, callback_name);
-    PyObject *done = callback ? PyObject_CallMethod(monitoring(), "register_callback", "ilO", tool,
-                                                    event(name), callback)
-                              : NULL;
+    PyObject *done = callback ? call("register_callback", "(iiO)", tool, number, callback) : NULL;
     Py_XDECREF(callback);
     Py_XDECREF(done);
-    return done;
+    return done ? 0 : -1;
 }
 
-static bool take_tool_once(PyObject *module)
+int coopdl_py_watch_start(PyObject *module, const struct watcher *ours)
 {
-    PyObject *done = NULL;
-    if (tool != NOT_ASKED)
-        return tool != NONE_FREE;
-    for (int number = 4; monitoring() && !done && number > 2; number--) {
-        done = PyObject_CallMethod(monitoring(), "use_tool_id", "is", number, "coopdl");
-        PyErr_Clear();
-        tool = number;
+    watcher = ours;
+    PyObject *monitoring = PySys_GetObject("monitoring");
+    if (tool != NONE || !monitoring)
+        return 0;
+    take_tool();
+    if (tool == NONE) {
+        coopdl_log(COOPDL_LOG_CUTS,
+                   "python: every tool of sys.monitoring is in use: calls are cut, "
+                   "but nothing is raised in code that computes");
+        return 0;
     }
-    if (!done || !have_called(module, "INSTRUCTION", "_on_instruction") ||
-        !have_called(module, "RAISE", "_on_raise"))
-        tool = NONE_FREE;
+    Py_XSETREF(set_local_events, PyObject_GetAttrString(monitoring, "set_local_events"));
+    Py_XSETREF(set_events, PyObject_GetAttrString(monitoring, "set_events"));
+    instruction = event("INSTRUCTION");
+    raise = event("RAISE");
+    if (!set_local_events || !set_events || instruction < 0 || raise < 0)
+        return -1;
+    return have_called(module, instruction, "_on_instruction") < 0
+               ? -1
+               : have_called(module, raise, "_on_raise");
+}
+
+/* `events` of this code, or of all with a null one. */
+static void set(PyObject *code, int events)
+{
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    PyObject *done = code ? PyObject_CallFunction(set_local_events, "iOi", tool, code, events)
+                          : PyObject_CallFunction(set_events, "ii", tool, events);
     Py_XDECREF(done);
-    PyErr_Clear();
-    return tool != NONE_FREE;
+    PyErr_Restore(type, error, traceback);
 }
 
-#ifdef Py_GIL_DISABLED
-/* The raiser and the main thread may both want it for the first time. */
-static bool take_tool(PyObject *module)
-{
-    static PyMutex taking;
-    PyMutex_Lock(&taking);
-    bool taken = take_tool_once(module);
-    PyMutex_Unlock(&taking);
-    return taken;
-}
-#else
-static bool take_tool(PyObject *module)
-{
-    return take_tool_once(module);
-}
-#endif
-
-static bool watch(PyObject *code, long events)
-{
-    PyObject *done =
-        PyObject_CallMethod(monitoring(), "set_local_events", "iOl", tool, code, events);
-    Py_XDECREF(done);
-    PyErr_Clear();
-    return done;
-}
-
-bool coopdl_py_await_place(PyObject *module, struct thread *thread, PyThreadState *there)
-{
-    coopdl_py_forget_place(thread, there);
-    if (!take_tool(module))
-        return false;
-    if (coopdl_py_find_frame(thread, there) && watch(thread->awaited, event("INSTRUCTION")))
-        return true;
-    Py_CLEAR(thread->awaited);
-    return false;
-}
-
-static bool awaited_elsewhere(const PyObject *code)
+static bool is_watched_elsewhere(const PyCodeObject *code)
 {
     for (struct thread *t = coopdl_py_next(NULL); t; t = coopdl_py_next(t))
-        if (t->awaited == code)
+        if (t->watch.code.object == code)
             return true;
     return false;
 }
 
-void coopdl_py_forget_place(struct thread *thread, PyThreadState *Py_UNUSED(there))
+static void look_away(struct thread *thread)
 {
-    PyObject *code = thread->awaited;
-    if (!code)
+    struct code code = thread->watch.code;
+    if (!code.object)
         return;
-    thread->awaited = NULL;
-    if (!awaited_elsewhere(code)) {
-        PyObject *type, *error, *traceback;
-        PyErr_Fetch(&type, &error, &traceback);
-        watch(code, 0);
-        PyErr_Restore(type, error, traceback);
+    thread->watch.code.object = NULL;
+    thread->watch.code.bytes = NULL;
+    thread->watch.frame = NULL;
+    if (!is_watched_elsewhere(code.object))
+        set((PyObject *)code.object, 0);
+    coopdl_py_code_done(&code);
+}
+
+/* With the reference to a frame: its instructions are seen from here on. */
+static void see(struct thread *thread, PyFrameObject *frame)
+{
+    if (!frame)
+        return;
+    set((PyObject *)thread->watch.code.object, instruction);
+    Py_DECREF(frame);
+}
+
+void coopdl_py_watch_instructions(struct thread *thread, PyThreadState *there)
+{
+    look_away(thread);
+    if (tool != NONE)
+        see(thread, coopdl_py_choose_frame(thread, there));
+}
+
+void coopdl_py_unwatch_instructions(struct thread *thread, PyThreadState *Py_UNUSED(there))
+{
+    look_away(thread);
+}
+
+/* The watched frame is about to execute the instruction at `now`. */
+static int step(struct thread *thread, PyFrameObject *frame, int now)
+{
+    if (coopdl_py_is_safe(&thread->watch, now))
+        return watcher->safe_point(thread);
+    if (coopdl_py_code_is_return(&thread->watch.code, now)) {
+        PyFrameObject *back = PyFrame_GetBack(frame);
+        look_away(thread);
+        see(thread, coopdl_py_aim(&thread->watch, back));
     }
-    Py_DECREF(code);
+    return 0;
 }
 
 PyObject *coopdl_py_on_instruction(PyObject *Py_UNUSED(module), PyObject *const *arguments,
                                    Py_ssize_t count)
 {
     struct thread *thread = coopdl_py_self();
-    if (count == 2 && thread && thread->awaited == arguments[0] &&
-        coopdl_py_step(thread, PyEval_GetFrame(), (int)PyLong_AsLong(arguments[1]) / 2) < 0)
+    PyFrameObject *frame = PyEval_GetFrame();
+    if (count == 2 && thread && thread->watch.code.object && frame == thread->watch.frame &&
+        step(thread, frame, (int)PyLong_AsLong(arguments[1]) / 2) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
 
-static void watch_raises(bool on)
+void coopdl_py_watch_errors(struct thread *thread, PyThreadState *Py_UNUSED(there))
 {
-    PyObject *type, *error, *traceback;
-    PyErr_Fetch(&type, &error, &traceback);
-    PyObject *done =
-        PyObject_CallMethod(monitoring(), "set_events", "il", tool, on ? event("RAISE") : 0L);
-    Py_XDECREF(done);
-    PyErr_Restore(type, error, traceback);
-}
-
-void coopdl_py_watch_errors(PyObject *module, struct thread *thread,
-                            PyThreadState *Py_UNUSED(there))
-{
-    if (thread->watched || !take_tool(module))
+    if (thread->watch.errors || tool == NONE)
         return;
-    thread->watched = true;
+    thread->watch.errors = true;
     if (watching++ == 0)
-        watch_raises(true);
+        set(NULL, raise);
 }
 
-void coopdl_py_ignore_errors(struct thread *thread, PyThreadState *Py_UNUSED(there))
+void coopdl_py_unwatch_errors(struct thread *thread, PyThreadState *Py_UNUSED(there))
 {
-    if (!thread->watched)
+    if (!thread->watch.errors)
         return;
-    thread->watched = false;
+    thread->watch.errors = false;
     if (--watching == 0)
-        watch_raises(false);
+        set(NULL, 0);
 }
 
 PyObject *coopdl_py_on_raise(PyObject *Py_UNUSED(module), PyObject *const *arguments,
                              Py_ssize_t count)
 {
     struct thread *thread = coopdl_py_self();
-    if (count != 3 || !thread || !thread->watched)
+    if (count != 3 || !thread || !thread->watch.errors)
         Py_RETURN_NONE;
     PyObject *traceback = PyException_GetTraceback(arguments[2]);
-    int seen = coopdl_py_error_seen(thread, arguments[2], traceback ? traceback : Py_None);
+    int seen = watcher->error(thread, arguments[2], traceback ? traceback : Py_None);
     Py_XDECREF(traceback);
     return seen < 0 ? NULL : Py_NewRef(Py_None);
 }

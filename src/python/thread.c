@@ -2,21 +2,20 @@
 /*
  * thread.c -- the records of threads, and the lists of entries in them.
  *
- * A record is claimed by the first scope of a thread and given back when the
- * thread ends.  In a forked child only the forking thread's is left.
+ * A record is claimed by the first scope of a thread and given back when the thread ends.  The
+ * record of a thread that another one lends a deadline to may be claimed by that other: then the
+ * thread finds it by its number.  In a forked child only the forking thread's is left.
  */
 #include "thread.h"
-
-#include "budget.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 static struct thread *_Atomic threads;
 static _Thread_local struct thread *self;
+static _Atomic bool claimed_by_others;
 static pthread_key_t ending;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -33,9 +32,11 @@ static void give_back(void *record)
     atomic_store(&thread->wanted, false);
     while ((entry = atomic_load(&thread->top)))
         coopdl_py_drop(thread, entry);
-    thread->pending = NULL;
+    atomic_store(&thread->base, NULL);
     atomic_store(&thread->tid, 0);
 }
+
+bool coopdl_py_worker_child;
 
 static void in_child(void)
 {
@@ -45,9 +46,10 @@ static void in_child(void)
     if (!self)
         return;
     atomic_store(&self->tid, current_tid());
+    coopdl_py_worker_child |= self->kind == KIND_WORKER;
 #if PY_VERSION_HEX < 0x030D0000
-    /* From 3.13 on signals would still be noticed in the thread that is gone: there it goes on as a
-     * worker. */
+    /* From 3.13 on signals would still be noticed in the thread that is gone: there the thread goes
+     * on as a worker. */
     if (self->kind == KIND_WORKER)
         self->kind = KIND_MAIN;
 #endif
@@ -63,60 +65,82 @@ static struct thread *reuse(pid_t tid)
 {
     for (struct thread *t = atomic_load(&threads); t; t = atomic_load(&t->next)) {
         pid_t nobody = 0;
-        if (atomic_compare_exchange_strong(&t->tid, &nobody, tid))
+        if (atomic_compare_exchange_strong(&t->tid, &nobody, tid)) {
+            /* The address of the last thread's state may be that of this one's. */
+            t->attached = t->home = (struct attached){0};
             return t;
+        }
     }
     return NULL;
 }
 
-static struct thread *claim(void)
+static struct thread *record_of(pid_t tid)
 {
     pthread_once(&once, prepare);
-    pid_t tid = current_tid();
-    struct thread *thread = reuse(tid);
-    if (!thread) {
-        thread = calloc(1, sizeof(*thread));
-        if (!thread)
-            return NULL;
-        atomic_store(&thread->tid, tid);
-        struct thread *first = atomic_load(&threads);
-        do
-            atomic_store(&thread->next, first);
-        while (!atomic_compare_exchange_weak(&threads, &first, thread));
-    }
-    pthread_setspecific(ending, thread);
+    struct thread *thread = coopdl_py_find(tid);
+    if (thread || (thread = reuse(tid)))
+        return thread;
+    thread = calloc(1, sizeof(*thread));
+    if (!thread)
+        return NULL;
+    atomic_store(&thread->tid, tid);
+    struct thread *first = atomic_load(&threads);
+    do
+        atomic_store(&thread->next, first);
+    while (!atomic_compare_exchange_weak(&threads, &first, thread));
     return thread;
 }
 
-/* A thread that goes from one interpreter to another is told as is right there. */
-static void adopt(struct thread *thread, PyInterpreterState *interpreter)
+/* A thread that goes from one interpreter to another is reached as is right there. */
+static void attach(struct thread *thread, struct attached attached, bool foreign)
 {
-    thread->interpreter = interpreter;
-    thread->kind = interpreter != PyInterpreterState_Main() ? KIND_FOREIGN
-                   : current_tid() == getpid()              ? KIND_MAIN
-                                                            : KIND_WORKER;
+    thread->attached = attached;
+    thread->kind = foreign                                 ? KIND_FOREIGN
+                   : atomic_load(&thread->tid) == getpid() ? KIND_MAIN
+                                                           : KIND_WORKER;
+    if (!foreign)
+        thread->home = attached;
+}
+
+struct thread *coopdl_py_claim(pid_t tid, PyThreadState *state)
+{
+    struct thread *thread = record_of(tid);
+    if (!thread)
+        return NULL;
+    if (tid != current_tid())
+        atomic_store(&claimed_by_others, true);
+    attach(thread, (struct attached){state, PyThreadState_GetID(state)},
+           PyThreadState_GetInterpreter(state) != PyInterpreterState_Main());
+    atomic_store(&thread->verdict, COOPDL_PEACE); /* the raiser has not looked at it yet */
+    return thread;
+}
+
+static struct thread *become(struct thread *thread)
+{
+    pthread_setspecific(ending, thread);
+    return self = thread;
 }
 
 struct thread *coopdl_py_thread(void)
 {
-    PyInterpreterState *interpreter = PyInterpreterState_Get();
-    if (likely(self && self->interpreter == interpreter))
+    PyThreadState *state = PyThreadState_Get();
+    if (likely(self && self->attached.state == state))
         return self;
-    struct thread *thread = self ? self : claim();
+    struct thread *thread = coopdl_py_claim(current_tid(), state);
     if (!thread) {
         PyErr_NoMemory();
         return NULL;
     }
-    thread->ident = PyThread_get_thread_ident();
-    adopt(thread, interpreter);
-    atomic_store(&thread->told, COOPDL_PEACE); /* nobody has looked at it yet */
-    self = thread;
-    return thread;
+    return become(thread);
 }
 
 struct thread *coopdl_py_self(void)
 {
-    return self;
+    struct thread *thread = self;
+    if (unlikely(!thread && atomic_load_explicit(&claimed_by_others, memory_order_relaxed)) &&
+        (thread = coopdl_py_find(current_tid())))
+        become(thread);
+    return thread;
 }
 
 struct thread *coopdl_py_find(pid_t tid)
@@ -132,13 +156,13 @@ struct thread *coopdl_py_next(struct thread *thread)
     return thread ? atomic_load(&thread->next) : atomic_load(&threads);
 }
 
-/* By its number, in the form that Linux gives such clocks: pthread_getcpuclockid reads the memory
- * of a thread that may be gone. */
-int64_t coopdl_py_work(const struct thread *thread)
+PyThreadState *coopdl_py_state(const struct thread *thread)
 {
-    struct timespec time = {0};
-    clock_gettime((clockid_t)(~(unsigned int)atomic_load(&thread->tid) << 3 | 6), &time);
-    return time.tv_sec * COOPDL_SECOND + time.tv_nsec;
+    PyThreadState *state = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
+    while (state &&
+           (state != thread->attached.state || PyThreadState_GetID(state) != thread->attached.id))
+        state = PyThreadState_Next(state);
+    return state;
 }
 
 struct entry *coopdl_py_owner(const struct thread *thread, int64_t now)
@@ -147,10 +171,46 @@ struct entry *coopdl_py_owner(const struct thread *thread, int64_t now)
     for (; entry && !entry->shield; entry = atomic_load(&entry->outer))
         if (atomic_load(&entry->deadline) <= now)
             owner = entry;
-    /* The budget is outside of all. */
-    if (!entry && thread->kind == KIND_MAIN && atomic_load(&coopdl_py_budget.deadline) <= now)
-        owner = &coopdl_py_budget;
-    return owner;
+    struct entry *base = entry ? NULL : atomic_load(&thread->base);
+    return base && atomic_load(&base->deadline) <= now ? base : owner;
+}
+
+bool coopdl_py_is_spent(const struct entry *entry, int64_t now)
+{
+    int life = atomic_load(&entry->life);
+    return entry->instead && (life == LIFE_RAISED || life == LIFE_SWALLOWED) &&
+           atomic_load(&entry->overdue) > now;
+}
+
+struct entry *coopdl_py_unspent(const struct thread *thread, int64_t now)
+{
+    struct entry *owner = coopdl_py_owner(thread, now);
+    if (!owner || !coopdl_py_is_spent(owner, now))
+        return owner;
+    struct entry *inner = NULL, *entry = atomic_load(&thread->top);
+    for (; entry && entry != owner; entry = atomic_load(&entry->outer))
+        if (atomic_load(&entry->deadline) <= now && !coopdl_py_is_spent(entry, now))
+            inner = entry;
+    return inner;
+}
+
+static int64_t sooner(const struct entry *entry, int64_t now, int64_t next)
+{
+    int64_t times[] = {atomic_load(&entry->deadline), atomic_load(&entry->overdue)};
+    for (int i = 0; i < 2; i++)
+        if (times[i] > now && times[i] < next)
+            next = times[i];
+    return next;
+}
+
+int64_t coopdl_py_next_time(const struct thread *thread, int64_t now)
+{
+    int64_t next = COOPDL_NEVER;
+    const struct entry *entry = atomic_load(&thread->top);
+    for (; entry && !entry->shield; entry = atomic_load(&entry->outer))
+        next = sooner(entry, now, next);
+    const struct entry *base = entry ? NULL : atomic_load(&thread->base);
+    return base ? sooner(base, now, next) : next;
 }
 
 struct entry *coopdl_py_entry(struct thread *thread)
@@ -167,7 +227,7 @@ void coopdl_py_push(struct thread *thread, struct entry *entry)
 {
     struct entry *outer = atomic_load_explicit(&thread->top, memory_order_relaxed);
     atomic_store_explicit(&entry->outer, outer, memory_order_relaxed);
-    entry->interpreter = thread->interpreter;
+    entry->attached = thread->attached;
     atomic_store_explicit(&thread->top, entry, memory_order_release);
 }
 
@@ -178,10 +238,12 @@ void coopdl_py_drop(struct thread *thread, struct entry *entry)
         link = &atomic_load(link)->outer;
     if (atomic_load(link))
         atomic_store_explicit(link, atomic_load(&entry->outer), memory_order_release);
+    atomic_store_explicit(&entry->life, LIFE_LEFT, memory_order_relaxed);
     entry->spare = thread->spare;
     thread->spare = entry;
     struct entry *top = atomic_load(&thread->top);
-    PyInterpreterState *interpreter = top ? top->interpreter : PyInterpreterState_Main();
-    if (unlikely(thread->interpreter != interpreter))
-        adopt(thread, interpreter);
+    if (unlikely(top ? top->attached.state != thread->attached.state
+                     : thread->kind == KIND_FOREIGN && thread->home.state))
+        attach(thread, top ? top->attached : thread->home,
+               top && top->attached.state != thread->home.state);
 }

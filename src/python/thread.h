@@ -1,85 +1,106 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * thread.h -- what the extension knows of each thread: the scopes that it has
- * entered from Python, and how an expiry is raised in it.
+ * thread.h -- the record of a thread: the scopes that it has entered from Python, and what the
+ * extension knows of its expiry.
  *
- * Records and entries are never freed, only used again, since the library's
- * thread reads them without a lock while threads come and go.
+ * Records and entries are never freed, only used again: the library's thread reads them without a
+ * lock while threads come and go.
  *
- * Who writes.  The list of entries and their fields: the thread itself, with
- * its interpreter's lock.  The library's thread reads the list in a hook, and
- * may read an entry that is being taken off: `outer` stays as it was, so the way
- * goes on, and what is done for an entry that is gone is looked at again by the
- * thread itself or under the lock, where the list is what it says.
+ * Who writes.  The thread itself writes its list of entries, with the interpreter's lock (the GIL).
+ * All that is not atomic is read and written with the GIL alone.  The library's thread has no GIL:
+ * it reads the list in a hook, and may read an entry that is being taken off.  `outer` of such an
+ * entry stays as it was, so that the walk goes on; and what is raised is decided again by the
+ * thread itself, with the GIL.
  */
 #ifndef COOPDL_PYTHON_THREAD_H
 #define COOPDL_PYTHON_THREAD_H
 
-#include "module.h"
+#include "code.h"
 
 #include <stdatomic.h>
 
-/* Whether the other threads stand still, and can be looked at, while this one runs Python's code:
- * they do not without the interpreter's lock. */
-#ifdef Py_GIL_DISABLED
-#define OTHERS_STAND false
-#else
-#define OTHERS_STAND true
-#endif
-
-/* How a thread is told. */
+/* How a thread is reached. */
 enum kind {
-    KIND_MAIN,   /* by a signal of Python's */
-    KIND_WORKER, /* by an asynchronous exception */
+    KIND_MAIN,   /* by a signal of Python's, and by watching its instructions */
+    KIND_WORKER, /* by watching its instructions */
     KIND_FOREIGN /* it runs another interpreter: its calls are cut, nothing is raised in between */
 };
+
+/* The life of an entry's expiry; expiry.c draws it. */
+enum life { LIFE_ARMED, LIFE_NOTIFIED, LIFE_RAISED, LIFE_SWALLOWED, LIFE_LEFT };
+
+/* A thread has a thread state in each interpreter that it runs. */
+struct attached {
+    PyThreadState *state;
+    uint64_t id; /* the state's: its address may be used again */
+};
+
+/* In the place of a scope's length: it was given a deadline; its deadline was that it is cancelled.
+ */
+enum { NO_LENGTH = -1, CANCELLED = -2 };
 
 struct entry {
     coopdl_scope scope;
     _Atomic int64_t deadline;
+    _Atomic int64_t overdue; /* deadline + grace */
+    int64_t length;          /* what it was entered with, or one of the above */
     struct entry *_Atomic outer;
-    struct entry *spare; /* the next one that is not in use */
-    PyInterpreterState *interpreter;
-    PyObject *owner; /* the context object, not counted; null once that is gone */
+    struct entry *spare;      /* the next one that is not in use */
+    struct attached attached; /* the thread, when it entered */
+    const void *frame; /* of the `with` statement (frame_id.h); null: not known which that is */
+    PyObject *owner; /* the scope object, not counted; null once that is gone, and for the budget */
+    PyObject
+        *instead;     /* of DeadlineReached: the class that is raised, once; null, or not counted */
+    _Atomic int life; /* enum life */
     bool shield;
-    _Atomic bool raised; /* an exception for it has been raised, or was about to be */
+    bool stays;         /* in this process: a forked child is not inside it */
+    bool inherited;     /* entered by the parent process, before a fork */
+    int64_t lent_until; /* how long a thread that this deadline has been lent to may take to end */
 };
 
-/* Where nothing is to be raised (hold.c). */
-struct hold {
-    int64_t since;     /* since when the thread was found there; 0: it is not */
-    int64_t work;      /* the processor time that it had used then */
-    void *code;        /* when it was looked at last: its code, not held, */
+/* Since when nothing is raised in a thread because of where it is (defer.c). */
+struct deferral {
+    int64_t since;     /* 0: it is not deferred */
+    int64_t work;      /* the processor time that the thread had used then */
+    int64_t rested;    /* and when it was last found to wait */
+    void *code;        /* where the thread was at the last look: its code, not counted, */
     int at;            /* the instruction, */
-    const void *stack; /* the stack, */
-    int stood;         /* and how often all of that was the same */
-    bool waits;        /* in an `acquire` or the like */
+    const void *stack; /* the C stack, */
+    int same;          /* and at how many looks in a row that was the same */
+    bool waits;        /* it waits for a lock there */
+    bool over;         /* it may not go on there */
+};
+
+/* What is watched of a thread (watch.h). */
+struct watch {
+    struct code code;    /* of the frame whose instructions are watched; no object: none is */
+    void *frame;         /* that PyFrameObject, not counted: only compared */
+    int last;            /* the instruction that was executed last in it */
+    bool around;         /* only the jump backwards of a loop is a safe point */
+    bool errors;         /* the errors that are raised in this thread are watched */
+    Py_tracefunc tracer; /* the program's own trace function, up to 3.11 */
+    bool opcodes;        /* and whether it asked for the instructions of that frame */
 };
 
 struct thread {
-    _Atomic pid_t tid; /* 0: free */
-    unsigned long ident;
-    PyInterpreterState *interpreter; /* that of its innermost entry */
+    _Atomic pid_t tid;        /* 0: free */
+    struct attached attached; /* now, as far as its entries say */
+    struct attached home;     /* in the main interpreter */
     enum kind kind;
     struct entry *_Atomic top;
+    struct entry
+        *_Atomic base; /* outside of all of them: the budget, or a deadline that was lent */
     struct entry *spare;
-    _Atomic bool wanted; /* the raiser is to look at it */
-    _Atomic bool calm;   /* it was told and found nothing to raise, since the raiser looked at it */
-    _Atomic int told;    /* what the raiser made of it: a verdict */
-    _Atomic int unheard; /* how often it was asked for that since */
-    struct entry *_Atomic pending; /* an asynchronous exception is on its way for this one */
-    PyObject *awaited;             /* the code in which a place to raise is looked for (place.c) */
-    void *awaited_in;              /* its frame, not held */
-    int executed;                  /* the instruction that was executed last there */
-    bool goes_round;               /* it does only where it goes round a loop there */
-    _Atomic bool watched;          /* its next error is replaced by what is due */
-    struct hold hold;
-    _Atomic bool insist; /* what is due is a DeadlineInsists */
-    PyObject
-        *_Atomic error; /* our exception that was raised in it last, while it lives; not counted */
-    _Atomic int64_t raised_at;   /* when, */
-    _Atomic int64_t raised_work; /* and the processor time that it had used then */
-    unsigned int insisted;       /* how often it was told again */
+    _Atomic bool wanted;     /* the raiser is to look at it */
+    _Atomic int verdict;     /* what the raiser found at its last look: enum coopdl_verdict */
+    _Atomic int unanswered;  /* how often the raiser was asked since */
+    _Atomic int slept;       /* at how many visits in a row it slept, not for the GIL */
+    const struct entry *due; /* that the last look found to be due */
+    struct deferral deferral;
+    struct watch watch;
+    PyObject *_Atomic error; /* our exception that was raised last, while it lives; not counted */
+    int64_t raised_at;       /* when */
+    int64_t raised_work;     /* and the processor time that the thread had used then */
     struct thread *_Atomic next;
 };
 
@@ -89,20 +110,37 @@ struct thread *coopdl_py_thread(void);
 /* The same, or null if it has none. */
 struct thread *coopdl_py_self(void);
 
+/* The record of another thread that may have none; null when memory is out. */
+struct thread *coopdl_py_claim(pid_t tid, PyThreadState *state);
+
 /* The record of a thread; null if it has none. */
 struct thread *coopdl_py_find(pid_t tid);
 struct thread *coopdl_py_next(struct thread *thread);
 
-/* The processor time that a thread has used; 0 if it is gone. */
-int64_t coopdl_py_work(const struct thread *thread);
+/* The thread state of a thread, for the holder of the GIL; null if the thread has ended. */
+PyThreadState *coopdl_py_state(const struct thread *thread);
 
 /* The outermost of a thread's entries that has expired, up to the innermost shield; null if none
  * has. */
 struct entry *coopdl_py_owner(const struct thread *thread, int64_t now);
 
-/* Puts an entry on top of the list, or takes it off. */
+/* Whether its exception, which comes once, has been raised, and its grace is not over. */
+bool coopdl_py_is_spent(const struct entry *entry, int64_t now);
+
+/* The outermost one that has expired and is not spent, or null. */
+struct entry *coopdl_py_unspent(const struct thread *thread, int64_t now);
+
+/* When the next of a thread's deadlines, or of their graces, is over, up to the innermost shield.
+ */
+int64_t coopdl_py_next_time(const struct thread *thread, int64_t now);
+
+/* Takes an entry from the spare ones; null, with an exception set, when memory is out.  Puts it on
+ * top of the list; takes it off, wherever it is. */
 struct entry *coopdl_py_entry(struct thread *thread);
 void coopdl_py_push(struct thread *thread, struct entry *entry);
 void coopdl_py_drop(struct thread *thread, struct entry *entry);
+
+/* This process was forked by a thread that the program had started: its stack ends with that. */
+extern bool coopdl_py_worker_child;
 
 #endif

@@ -9,7 +9,7 @@ Gem::Specification.new do |spec|
                      "library or a computation, in any thread. It needs libcoopdl."
   spec.authors = ["The libcoopdl authors"]
   spec.license = "Apache-2.0"
-  spec.required_ruby_version = ">= 3.1"
-  spec.files = Dir.chdir(__dir__) { Dir["ext/**/*.{c,h,rb}", "lib/**/*.rb", "sig/*.rbs"] }
+  spec.required_ruby_version = [">= 3.1", "< 3.5"]
+  spec.files = Dir.chdir(__dir__) { Dir["ext/**/*.{c,h,rb}", "lib/**/*.rb", "sig/*.rbs", "README.md"] }
   spec.extensions = ["ext/coopdl/extconf.rb"]
 end

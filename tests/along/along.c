@@ -40,6 +40,21 @@
 #include <time.h>
 #include <unistd.h>
 
+/* Of an error that the calls below can have; strerrorname_np is not in every glibc (2.32). */
+static const char *name_of(int error)
+{
+    switch (error) {
+    case EAGAIN:
+        return "EAGAIN";
+    case EINTR:
+        return "EINTR";
+    case ETIMEDOUT:
+        return "ETIMEDOUT";
+    default:
+        return strerror(error);
+    }
+}
+
 #define MILLISECOND INT64_C(1000000)
 #define SECOND (1000 * MILLISECOND)
 #define YEAR 31536000 /* seconds */
@@ -142,7 +157,7 @@ static int until_cut(const char *call, int64_t deadline)
         }
         fprintf(report, "%s: begun %.3f ended %.6f after the deadline, EINTR %d, then %s\n", call,
                 (double)(begun - deadline) / 1e9, (double)late / 1e9, interrupted,
-                result == -1 ? strerrorname_np(error) : "no error");
+                result == -1 ? name_of(error) : "no error");
         fflush(report);
         return result == -1 && error == ETIMEDOUT && late >= 0 ? 0 : 1;
     }
@@ -310,7 +325,7 @@ static void *allocate_only(void *given)
 
 static void tell(const char *what, long result)
 {
-    fprintf(report, "%s %ld %s\n", what, result, result == -1 ? strerrorname_np(errno) : "");
+    fprintf(report, "%s %ld %s\n", what, result, result == -1 ? name_of(errno) : "");
 }
 
 static void tell_signals(const char *what, const sigset_t *set)

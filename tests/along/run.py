@@ -16,7 +16,7 @@ this, with along.c as the program:
   children  children that forked and that were exec'd end as well
 
 The report is TAP.  What is not installed is skipped, and so is what cannot work in that
-company: the README says so, and what to do.  ALONG and the like name the programs: meson.build.
+company: docs/along.md says so, and what to do.  ALONG and the like name the programs: meson.build.
 """
 import concurrent.futures
 import dataclasses
@@ -52,7 +52,7 @@ class Company:
     scopes: int = 50  # in each of four threads
     lead: float = 0.1  # seconds until the deadline: the program must be waiting by then
     missing: str = ''  # why it cannot be met here
-    interrupted: tuple = ()  # the calls that get EINTR alone; the README says so
+    interrupted: tuple = ()  # the calls that get EINTR alone; docs/along.md says so
 
 
 OURS = 'OURS'

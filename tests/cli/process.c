@@ -11,12 +11,14 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -164,6 +166,15 @@ void await_text(struct process *process, struct output *output, const char *text
     }
 }
 
+void await_end(struct output *output)
+{
+    for (int64_t last = now() + 10000 * MS; !take(output);) {
+        cr_assert_lt(now(), last, "no end of '%s'", output->text);
+        struct pollfd ready = {.fd = output->fd, .events = POLLIN};
+        poll(&ready, 1, 100);
+    }
+}
+
 void await_exit(struct process *process)
 {
     int64_t last = process->started + 15000 * MS;
@@ -190,6 +201,18 @@ struct process *run(const char *const *argv)
     struct process *process = start(argv);
     await_exit(process);
     return process;
+}
+
+const char *silent_port(void)
+{
+    static char text[8];
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof(address);
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    cr_assert(bind(listener, (struct sockaddr *)&address, length) == 0 && listen(listener, 5) == 0);
+    cr_assert(getsockname(listener, (struct sockaddr *)&address, &length) == 0);
+    snprintf(text, sizeof(text), "%d", ntohs(address.sin_port));
+    return text;
 }
 
 int occurrences(const char *whole, const char *text)

@@ -39,6 +39,9 @@ struct process *start(const char *const *argv);
 /* Waits until the output has `text`; the test fails after 10 s. */
 void await_text(struct process *process, struct output *output, const char *text);
 
+/* Waits until nobody has the output any more; the test fails after 10 s. */
+void await_end(struct output *output);
+
 /* Waits until it ends; the test fails after 15 s.  Ends what it has left in its group. */
 void await_exit(struct process *process);
 
@@ -49,6 +52,9 @@ struct process *run(const char *const *argv);
 #define RUN(...) run((const char *const[]){__VA_ARGS__, NULL})
 #define COOPDL tested("COOPDL")
 #define DEAF tested("TEST_DEAF")
+
+/* The port, in digits, of a listener on this machine that never answers. */
+const char *silent_port(void);
 
 /* How often `text` occurs in `whole`. */
 int occurrences(const char *whole, const char *text);

@@ -5,31 +5,9 @@
  * Nothing may come early: that is held exactly, against the deadline that the
  * program finds in its environment and the times that it writes down itself.
  */
-#include "process.h"
-
-#include <criterion/criterion.h>
-#include <inttypes.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include "ladder.h"
 
 TestSuite(ladder, .init = set_up, .fini = tear_down, .timeout = 30);
-
-#define PASSED "coopdl: deadline passed for command '"
-#define SENDING "coopdl: sending signal "
-
-/* The number behind `word` in what the program deaf has said. */
-static int64_t said(const struct process *process, const char *word)
-{
-    const char *at = strstr(process->out.text, word);
-    int64_t number = 0;
-    cr_assert(at && sscanf(at + strlen(word), "%" SCNd64, &number) == 1, "no '%s' in '%s'", word,
-              process->out.text);
-    return number;
-}
 
 /* Needs the library's wrappers. */
 Test(ladder, program_ends_by_itself)
@@ -46,14 +24,14 @@ Test(ladder, program_ends_by_itself)
 Test(ladder, status_of_a_program_that_ends_by_itself_is_kept_if_asked)
 {
     const struct process *process =
-        RUN(COOPDL, "-v", "--preserve-status", "200ms", "sh", "-c", "sleep 60; exit 33");
+        RUN(COOPDL, "-v", "--preserve-status", "200ms", "perl", "-e", "sleep 60; exit 33");
     cr_assert_eq(exit_status(process), 33);
     cr_assert(!strstr(process->err.text, SENDING), "'%s'", process->err.text);
 }
 
 Test(ladder, signal_after_the_grace_and_kill_after_that)
 {
-    const struct process *process = RUN(COOPDL, "-v", "--grace=300ms", "-k200ms", "200ms", DEAF);
+    const struct process *process = RUN(COOPDL, "-qv", "--grace=300ms", "-k200ms", "200ms", DEAF);
     cr_assert(WIFSIGNALED(process->status) && WTERMSIG(process->status) == SIGKILL);
     cr_assert_geq(said(process, "TERM "), said(process, "ready ") + 300 * MS);
     cr_assert_lt(said(process, "TERM "), said(process, "ready ") + 3000 * MS);
@@ -91,6 +69,16 @@ Test(ladder, grace_off_never_signals)
     cr_assert_eq(exit_status(process), 124);
     cr_assert(strstr(process->err.text, PASSED), "'%s'", process->err.text);
     cr_assert(!strstr(process->err.text, SENDING), "'%s'", process->err.text);
+    cr_assert(!strstr(process->out.text, "TERM "), "'%s'", process->out.text);
+}
+
+/* There is no signal for the grace to put off. */
+Test(ladder, without_a_signal_kill_counts_from_the_deadline)
+{
+    const struct process *process = RUN(COOPDL, "-s0", "-k300ms", "200ms", DEAF);
+    cr_assert(WIFSIGNALED(process->status) && WTERMSIG(process->status) == SIGKILL);
+    int64_t took = process->ended - process->started;
+    cr_assert(took >= 500 * MS && took < 4000 * MS, "%d ms", (int)(took / MS));
     cr_assert(!strstr(process->out.text, "TERM "), "'%s'", process->out.text);
 }
 
@@ -278,12 +266,80 @@ static void ignore_interrupt(void)
     signal(SIGINT, SIG_IGN);
 }
 
-Test(ladder, ignored_signal_that_is_to_be_sent_counts)
+/* As it is in a script's background job. */
+Test(ladder, ignored_interrupt_is_passed_on)
 {
     before_exec = ignore_interrupt;
+    struct process *process = START("sh", "-c", "\"$COOPDL\" --foreground 30 sh -c '\
+        trap \"echo interrupted; exit\" INT; echo ready; while :; do sleep 0.1; done'");
+    await_text(process, &process->out, "ready");
+    kill(-process->pid, SIGINT);
+    await_text(process, &process->out, "interrupted");
+
+    process = START(COOPDL, "30", DEAF);
+    await_text(process, &process->out, "ready ");
+    kill(process->pid, SIGINT);
+    await_text(process, &process->out, "INT ");
+}
+
+static void ignore_user_signal(void)
+{
+    signal(SIGUSR2, SIG_IGN);
+}
+
+Test(ladder, ignored_signal_that_is_to_be_sent_counts)
+{
+    before_exec = ignore_user_signal;
     const struct process *process =
-        RUN(COOPDL, "--grace=0", "-s", "INT", "100ms", "sh", "-c", "while :; do :; done");
+        RUN(COOPDL, "--grace=0", "-s", "USR2", "100ms", "sh", "-c", "while :; do :; done");
     cr_assert_eq(exit_status(process), 124);
+}
+
+/* The outer one hands on what the inner one takes for its own deadline, or hands on too. */
+Test(ladder, an_alarm_reaches_the_command_through_two_of_them)
+{
+    struct process *process =
+        START(COOPDL, "--grace=0", "-sALRM", "30", COOPDL, "--grace=0", "-sINT", "25", DEAF);
+    await_text(process, &process->out, "ready ");
+    kill(process->pid, SIGALRM);
+    await_text(process, &process->out, "INT ");
+    kill(process->pid, SIGKILL);
+}
+
+/* Without a grace there is nothing of ours in between, and the words are timeout(1)'s. */
+Test(ladder, without_a_grace_it_is_timeout)
+{
+    setenv("COOPDL_GRACE", "0", 1);
+    const struct process *process =
+        RUN("bash", "-c", "exec -a timeout \"$COOPDL\" -v -s0 -k.1 .1 sleep 60");
+    cr_assert(WIFSIGNALED(process->status) && WTERMSIG(process->status) == SIGKILL);
+    cr_assert_str_eq(process->err.text, "timeout: sending signal EXIT to command 'sleep'\n"
+                                        "timeout: sending signal KILL to command 'sleep'\n");
+    cr_assert_str_eq(RUN(COOPDL, "5", "sh", "-c", "echo \"$LD_PRELOAD\"")->out.text, "\n");
+}
+
+static void block_alarm(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGALRM);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+Test(ladder, a_blocked_alarm_is_of_no_account)
+{
+    before_exec = block_alarm;
+    cr_assert_eq(exit_status(RUN(COOPDL, "--grace=0", ".1", "sleep", "60")), 124);
+    cr_assert_eq(exit_status(RUN(COOPDL, ".1", "sleep", "60")), 124);
+}
+
+/* Its end is not COMMAND's. */
+Test(ladder, a_child_that_it_starts_off_with_is_not_the_command)
+{
+    const struct process *process =
+        RUN("sh", "-c", "sleep .1 & exec \"$COOPDL\" --grace=0 .5 sh -c 'sleep 2; echo on'");
+    cr_assert_eq(exit_status(process), 124);
+    cr_assert_str_empty(process->out.text);
 }
 
 /* A pipe that nobody reads: SIGPIPE for whoever writes. */

@@ -29,6 +29,11 @@ TestSuite(status, .init = without_grace, .fini = tear_down, .timeout = 40);
 #define LOOP "sh", "-c", "while :; do :; done"
 #define STUBBORN "sh", "-c", "trap '' TERM; while :; do :; done"
 #define TIDY "sh", "-c", "trap 'exit 7' TERM; while :; do :; done"
+/* Once the parent sleeps: GNU timeout exits with 128 + n for a signal that comes before its fork
+ * has returned to it. */
+#define ALARM                                                                                      \
+    "sh", "-c",                                                                                    \
+        "until grep -q 'S (sleeping)' /proc/$PPID/status; do :; done; kill -ALRM $PPID; sleep 5"
 
 enum { NORMAL = 0x100 }; /* above every signal */
 
@@ -63,7 +68,17 @@ static const struct {
     {SIGKILL, {"-k", "0.1", "0.1", STUBBORN}},
     {NORMAL + 137, {"--foreground", "-k0.1", "0.1", STUBBORN}},
     {NORMAL + 124, {"-k", "5", "0.1", LOOP}},
+    {NORMAL + 124, {"-s0", "0.1", "sleep", "0.5"}},
+    {NORMAL + 124, {"-s", "EXIT", "1e-1", "sleep", "0.5"}},
+    {NORMAL + 124, {"5", ALARM}},
+    {NORMAL + 124, {"-sINT", "5", ALARM}},
+    {NORMAL + 0, {"1e400", "true"}},
+    {NORMAL + 0, {"-k", "1e+3", "2.5e-1m", "true"}},
+    {NORMAL + 0, {"infinity", "true"}},
+    {NORMAL + 125, {"1e", "true"}},
+    {NORMAL + 125, {"nan", "true"}},
     /* not at all */
+    {NORMAL + 127, {"5", "-v", "true"}},
     {NORMAL + 127, {"5", "coopdl-no-such-command"}},
     {NORMAL + 127, {"5", "/nowhere/at/all"}},
     {NORMAL + 127, {"5", ""}},

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
@@ -281,4 +282,76 @@ Test(target, file_capabilities)
     if (WEXITSTATUS(process->status) == 96)
         cr_skip_test("another user cannot run the command in this directory");
     assert_warned(process, copy, "has file capabilities", "TERM");
+}
+
+static const char *stuck_static(void)
+{
+    const char *path = tested("TEST_STUCK_STATIC");
+    if (!*path)
+        cr_skip_test("there is no static libc to link a program with");
+    return path;
+}
+
+/* Its own connection is hung up, and it ends by itself. */
+Test(target, connections_of_a_static_program_are_hung_up)
+{
+    const struct process *process =
+        RUN(COOPDL, "-v", "--preserve-status", "300ms", stuck_static(), silent_port());
+    cr_expect_eq(exit_status(process), 3, "%s", process->err.text);
+    cr_expect(strstr(process->out.text, "end\n"));
+    cr_expect(!strstr(process->err.text, "sending signal"), "%s", process->err.text);
+    cr_expect_geq(process->ended - process->started, 300 * MS);
+}
+
+Test(target, connections_of_a_static_busybox_are_hung_up)
+{
+    char address[64];
+    if (exit_status(RUN("sh", "-c", "busybox true")) != 0)
+        cr_skip_test("busybox is not installed");
+    snprintf(address, sizeof(address), "http://127.0.0.1:%s/", silent_port());
+    const struct process *process =
+        RUN(COOPDL, "-v", "--preserve-status", "300ms", "busybox", "wget", "-qO-", address);
+    cr_expect_eq(exit_status(process), 1, "%s", process->err.text);
+    cr_expect(strstr(process->err.text, "wget: "), "%s", process->err.text);
+    cr_expect(!strstr(process->err.text, "sending signal"), "%s", process->err.text);
+    cr_expect_geq(process->ended - process->started, 300 * MS);
+}
+
+Test(target, of_what_a_command_has_started_too)
+{
+    char line[512];
+    snprintf(line, sizeof(line), "LD_PRELOAD= '%s' %s; true", stuck_static(), silent_port());
+    const struct process *process = RUN(COOPDL, "--preserve-status", "300ms", "perl", "-e",
+                                        "$SIG{TERM} = 'IGNORE'; system(@ARGV)", "sh", "-c", line);
+    cr_expect(strstr(process->out.text, "end\n"), "'%s' '%s'", process->out.text,
+              process->err.text);
+}
+
+Test(target, without_a_hang_up_it_gets_the_signal)
+{
+    setenv("COOPDL_HANGUP", "off", 1);
+    const struct process *process =
+        RUN(COOPDL, "-v", "--preserve-status", "300ms", stuck_static(), silent_port());
+    cr_expect_eq(exit_status(process), 128 + SIGTERM);
+    cr_expect(!strstr(process->out.text, "end\n"));
+}
+
+static int inherited_end;
+
+static void inherit_end(void)
+{
+    dup2(inherited_end, 0);
+}
+
+/* It came from its parent's parent, and the static program reads it. */
+Test(target, an_inherited_connection_is_not_hung_up)
+{
+    char byte;
+    int pair[2];
+    cr_assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
+    inherited_end = pair[0];
+    before_exec = inherit_end;
+    const struct process *process = RUN(COOPDL, "300ms", stuck_static(), silent_port());
+    cr_expect_eq(exit_status(process), 124);
+    cr_expect(send(pair[1], "x", 1, MSG_NOSIGNAL) == 1 && recv(pair[0], &byte, 1, 0) == 1);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * count.c -- one call many times, for scripts/count.sh to count what it costs:
+ * count.c -- one call many times, for scripts/count.sh and scripts/bench.sh to count its cost:
  *
- *     count read|poll|clock|enter ROUNDS [scope|thread]
+ *     count read|recv|poll|syscall|clock|enter ROUNDS [scope|thread]
  *
  * `scope` wraps the rounds in a far scope, for which the program must run with
  * the library preloaded: it is not linked against it, so that the same program
@@ -17,6 +17,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -66,6 +68,32 @@ static int poll_often(long rounds)
     return 0;
 }
 
+/* Each takes one byte of what is there. */
+static int recv_often(long rounds)
+{
+    char byte, bytes[4096] = {0};
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0)
+        return 1;
+    for (long i = 0; i < rounds; i++) {
+        if (i % (long)sizeof(bytes) == 0 && write(pair[1], bytes, sizeof(bytes)) < 0)
+            return 1;
+        if (recv(pair[0], &byte, 1, 0) != 1)
+            return 1;
+    }
+    return 0;
+}
+
+static int syscall_often(long rounds)
+{
+    char byte;
+    int fd = open("/dev/zero", O_RDONLY);
+    for (long i = 0; i < rounds; i++)
+        if (syscall(SYS_read, fd, &byte, 1) != 1)
+            return 1;
+    return 0;
+}
+
 static int clock_often(long rounds)
 {
     struct timespec now;
@@ -85,17 +113,19 @@ static void *idle(void *unused)
 
 static int run(const char *what, long rounds)
 {
-    return strcmp(what, "read") == 0    ? read_often(rounds)
-           : strcmp(what, "poll") == 0  ? poll_often(rounds)
-           : strcmp(what, "clock") == 0 ? clock_often(rounds)
-                                        : enter_and_leave(rounds);
+    return strcmp(what, "read") == 0      ? read_often(rounds)
+           : strcmp(what, "recv") == 0    ? recv_often(rounds)
+           : strcmp(what, "poll") == 0    ? poll_often(rounds)
+           : strcmp(what, "syscall") == 0 ? syscall_often(rounds)
+           : strcmp(what, "clock") == 0   ? clock_often(rounds)
+                                          : enter_and_leave(rounds);
 }
 
 int main(int count, char **arguments)
 {
     coopdl_scope scope;
     if (count < 3) {
-        fprintf(stderr, "usage: count read|poll|clock|enter ROUNDS [scope|thread]\n");
+        fprintf(stderr, "usage: count read|recv|poll|syscall|clock|enter ROUNDS [scope|thread]\n");
         return 125;
     }
     if (count > 3 && strcmp(arguments[3], "thread") == 0) {

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Installs into an empty directory and uses what is there, as a stranger would:
 # with pkg-config, with a compiler, with the command.  The program is the
-# example of the README, so that the README is right too.
+# example of docs/c.md, so that the page is right too.
 #
 # meson.build sets SOURCE, BUILD, MESON, CC, CXX, VERSION and the directories of
 # the installation.  The report is TAP.
@@ -17,22 +17,13 @@ files=$(mktemp -d)
 trap 'rm -rf "$files"' EXIT
 root=$files/root
 libdir=$root$LIBDIR
-number=0 bad=0
+# shellcheck source=tests/tap.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../tap.sh"
 
 # Ends the test that is running: `check` has given it a shell of its own.
 fail() {
   printf '%s\n' "$@"
   exit 1
-}
-
-# check NAME COMMAND...: one test; COMMAND says by its status how it went.
-check() {
-  local name=$1 output verdict=ok
-  shift
-  output=$("$@" 2>&1) || verdict='not ok' bad=1
-  number=$((number + 1))
-  echo "$verdict $number - $name"
-  [[ $verdict == ok ]] || printf '%s\n' "$output" | sed 's/^/# /'
 }
 
 # run COMMAND...: sets `status`, `took` (ms) and `output`.
@@ -53,10 +44,16 @@ install_all() {
   "$MESON" install -C "$BUILD" --no-rebuild --quiet --destdir "$root"
 }
 
+# The manual pages are made where there is scdoc.
 in_the_usual_places() {
-  local wanted found
+  local wanted found section manual=()
+  for section in $MANUAL; do
+    manual+=("$MANDIR/man$section/coopdl.$section")
+  done
   wanted=$(printf '%s\n' "$BINDIR/coopdl" "$INCLUDEDIR/coopdl.h" "$LIBDIR/libcoopdl.so" \
-    "$LIBDIR/libcoopdl.so.0" "$LIBDIR/libcoopdl.so.$VERSION" "$LIBDIR/pkgconfig/coopdl.pc" | sort)
+    "$LIBDIR/libcoopdl.so.0" "$LIBDIR/libcoopdl.so.$VERSION" "$LIBDIR/pkgconfig/coopdl.pc" \
+    "$DATADIR/bash-completion/completions/coopdl" "$DATADIR/zsh/site-functions/_coopdl" \
+    "$DATADIR/fish/vendor_completions.d/coopdl.fish" "${manual[@]}" | sort)
   found=$(cd "$root" && find . ! -type d | sed 's/^\.//' | sort)
   [[ $found == "$wanted" ]] || fail 'installed is:' "$found" 'instead of:' "$wanted"
 }
@@ -75,6 +72,7 @@ interposed() {
 #define FORTIFIED(type, chk, ...) NAME chk
 #define MASK(type, name, ...) NAME name
 #define CHILD(type, name, ...) NAME name
+#define JOIN(type, name, ...) NAME name
 #define VARIADIC(name) NAME name
 #include "preload/calls.def"
 TABLE
@@ -102,7 +100,7 @@ exports_the_header_with_version() {
     fail '< in coopdl.h only, > exported only:' "$differences"
 }
 
-# example COMPILER...: the README's, built against what is installed.
+# example COMPILER...: that of docs/c.md, built against what is installed.
 build_example() {
   local flags
   flags=$(PKG_CONFIG_PATH=$libdir/pkgconfig PKG_CONFIG_SYSROOT_DIR=$root \
@@ -148,6 +146,14 @@ ends_a_sleep() {
   on_time 1000
 }
 
+# What `meson install` runs without --destdir, for a directory where no loader looks.
+says_what_to_set() {
+  local said
+  said=$("$SOURCE/scripts/after-install.sh" "$libdir" "$libdir/pkgconfig") || return
+  [[ $said == *"So say LD_PRELOAD=$libdir/libcoopdl.so.0, or name $libdir in"*"set PKG_CONFIG_PATH=$libdir/pkgconfig" ]] ||
+    fail "it said: $said"
+}
+
 devenv() {
   local path library
   # shellcheck disable=SC2016 # expanded in there
@@ -161,17 +167,18 @@ read -ra cc <<<"$CC"
 read -ra cxx <<<"$CXX"
 mkfifo "$files/fifo"
 # shellcheck disable=SC2016 # these are no command substitutions
-sed -n '/^```c$/,/^```$/ { /^```/!p }' "$SOURCE/README.md" >"$files/example.c"
+sed -n '/^```c$/,/^```$/ { /^```/!p }' "$SOURCE/docs/c.md" >"$files/example.c"
 
 check 'meson install --destdir' install_all
 check 'everything is in the usual places' in_the_usual_places
 check 'the library has a soname' has_a_soname
 check 'the table of calls is exported, without a version' exports_the_table_without_version
 check 'the functions of coopdl.h are exported, with one' exports_the_header_with_version
-check 'the example of the README, as C' from_c
-check 'the example of the README, as C++' from_cpp
+check 'the example of docs/c.md, as C' from_c
+check 'the example of docs/c.md, as C++' from_cpp
 check 'the command preloads the library beside it' preloads_the_installed_library
 check 'the command ends a sleep without a signal' ends_a_sleep
+check 'the last lines say what to set' says_what_to_set
 check 'meson devenv' devenv
 echo "1..$number"
 exit "$bad"

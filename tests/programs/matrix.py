@@ -38,6 +38,8 @@ AT_ONCE = 8  # programs, which sleep most of the time
 AT_ONCE_MEASURED = 3
 BUSY = 0.12  # of a core: what a program may use while it waits for the end of the grace
 LATE = 0.25  # seconds: what is in time
+# How programs end that do not by themselves.
+BY_SIGTERM, HUNG_UP, SIGNALLED = 'by `SIGTERM`', 'hung up', 'signalled at once'
 
 CRASH = re.compile(r'[Aa]bort|[Pp]anic|\[.*BUG\]|core dumped|dumped core|terminate called|'
                    r'[Aa]ssert|[Ss]egmentation|Fatal Python|FATAL ERROR|fatal error has been|'
@@ -55,7 +57,9 @@ seconds, and a server that never comes to an end:
 - **drip**: begins an answer of the protocol and goes on with a byte each 100 ms, for ever.
 
 "In time" is within 250 ms after the budget's end, in the best of three runs; "later" is before the
-grace was over.  Both are the end of all that a program has started.  The exit status is the
+grace was over.  "Hung up" is after its connection was, 250 ms after the budget's end or later.
+"Signalled at once" is a shell, which got its `SIGTERM` at the budget's end.
+All are the end of all that a program has started.  The exit status is the
 program's own; under `coopdl` each of them ended with 124.  No program crashed, none ended before
 its deadline, and none left anything running.  "Busy" is what a program that waited for its
 `SIGTERM` used of a core meanwhile.  "Same": with a server that works, and an hour's budget, it
@@ -72,7 +76,7 @@ def what_it_says(row, run):
 def expected_status(row, way):
     if way == 'command':
         return '124'
-    return row.status or ('-15' if row.sigterm else '[1-9][0-9]*')
+    return row.status or ('-15' if row.sigterm or row.at_once else '[1-9][0-9]*')
 
 
 def faults(row, run, way):
@@ -86,7 +90,9 @@ def faults(row, run, way):
         yield f'it ended {-run.late:.3f} s before its deadline'
     if crash := CRASH.search(run.errors + run.output):
         yield f'it says {crash.group()!r}'
-    if run.signalled != bool(row.sigterm):
+    if way == 'preload' and run.hung_up != bool(row.hangup) and not row.at_once:
+        yield 'its connection was hung up' if run.hung_up else 'it ended without a hang-up'
+    if run.signalled != bool(row.sigterm or (row.at_once and way == 'preload')):
         yield 'SIGTERM ended it' if run.signalled else 'it ended by itself, without a SIGTERM'
     if run.busy > BUSY:
         yield f'it used {run.busy:.2f} of a core behind its deadline'
@@ -192,12 +198,13 @@ def comment(text):
 
 
 def documented():
-    """The lines of matrix.md: program, server and whether it ends by SIGTERM."""
+    """The lines of matrix.md: program, server and how it ends, where that is not by itself."""
     with open(DOCUMENT, encoding='utf-8') as file:
         for line in file:
             words = [word.strip() for word in line.split('|')]
             if len(words) > 3:
-                yield re.sub(r' \(\d+\)$', '', words[1]), words[2], 'SIGTERM' in words[3]
+                yield (re.sub(r' \(\d+\)$', '', words[1]), words[2],
+                       words[3] if words[3] in (BY_SIGTERM, HUNG_UP, SIGNALLED) else '')
 
 
 class Document:
@@ -209,7 +216,7 @@ class Document:
         lines = set(documented())
         return [f'it has nothing of {row.name}, {server}, as the row is now'
                 for row in ROWS for server in row.servers
-                if (row.name, server, bool(row.sigterm)) not in lines]
+                if (row.name, server, not_by_itself(row)) not in lines]
 
 
 def tap(cases, runner):
@@ -227,9 +234,15 @@ def tap(cases, runner):
     return failed
 
 
+def not_by_itself(row):
+    if row.at_once:
+        return SIGNALLED
+    return BY_SIGTERM if row.sigterm else HUNG_UP if row.hangup else ''
+
+
 def ends(row, runs):
-    if row.sigterm:
-        return 'by `SIGTERM`'
+    if row.sigterm or row.hangup or row.at_once:
+        return not_by_itself(row)
     return 'in time' if min(run.late for run in runs) <= LATE else 'later'
 
 
@@ -257,8 +270,8 @@ def document(done, same):
     rows = []
     for case in done:
         name, *others = cells(case, same)
-        if case.row.sigterm:
-            number = notes.setdefault(case.row.sigterm, len(notes) + 1)
+        if why := case.row.sigterm or case.row.hangup:
+            number = notes.setdefault(why, len(notes) + 1)
             name += f' ({number})'
         rows.append(line_of([name, *others]))
     yield HEAD

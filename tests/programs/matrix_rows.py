@@ -21,6 +21,8 @@ class Row:
     needs: tuple = ()
     works: bool = False  # whether there is a working server to hold it against
     sigterm: str = ''  # why it does not end by itself; it ends by SIGTERM at the grace
+    hangup: str = ''  # the same; it ends when its connection is hung up
+    at_once: str = ''  # why it gets SIGTERM at its deadline
     status: str = ''  # its own exit status, a regular expression; else a failure, or SIGTERM's
     budget: float = 1  # seconds: it has to have reached its server by then
     files: tuple = ()  # (name, text): what is put into HOME first
@@ -136,6 +138,8 @@ Net::HTTP.start(url.host, url.port, use_ssl: url.scheme == "https", verify_mode:
   puts http.get("/").body
 end
 '''
+# mime-types 3.4.1 compares types by `eql?` without a `hash` to match: in one process of a hundred
+# it warns, as it loads its table, of a type that is twice in there: hence the -W0.
 TYPHOEUS = '''
 answer = Typhoeus.get(ARGV[0], ssl_verifypeer: false, ssl_verifyhost: 0)
 abort answer.return_message unless answer.return_code == :ok
@@ -201,7 +205,10 @@ HELPER = ('git itself ends at once; its helper, which does the transfer, does no
 CLOCK = 'it does not look at what `poll` returns, but at its own clock'
 FUTURE = ('its main thread waits in a futex for a selector thread, which dies of an error without '
           'telling it; so the loop gets `EINTR` alone')
-CHILD = 'bash goes on waiting for its child, whatever error `waitpid` returns'
+# By its own wait, or by the error of its helper, whichever is the first to end it.
+GIT_SAYS = 'error: waitpid .*|fatal: unable to access .*'
+
+SHELL = 'a shell would go on with its next command'
 
 ROWS = [
     http('curl', r'curl: \(43\) .*', 'curl', '-sS'),
@@ -210,10 +217,10 @@ ROWS = [
     https('wget', 'Unable to establish SSL connection', 'wget', '-nv', '-O-',
           '--no-check-certificate'),
     Row('git http', 'http', ('git', 'clone', URL['http'] + 'repository.git', 'HOME/clone'),
-        'error: waitpid .*', works=True, sigterm=HELPER, status='128'),
+        GIT_SAYS, works=True, hangup=HELPER, status='128'),
     Row('git https', 'tls', ('git', '-c', 'http.sslVerify=false', 'clone',
                              URL['tls'] + 'repository.git', 'HOME/clone'),
-        'error: waitpid .*', servers=TLS, works=True, sigterm=HELPER, status='128'),
+        GIT_SAYS, servers=TLS, works=True, hangup=HELPER, status='128'),
     Row('git git', 'git', ('git', 'clone', 'git://127.0.0.1:PORT/x', 'HOME/clone'), 'fatal: .*'),
     Row('ssh', 'ssh', ('ssh', '-F', 'none', '-o', 'BatchMode=yes', '-o', 'StrictHostKeyChecking=no',
                        '-o', 'UserKnownHostsFile=/dev/null', '-p', 'PORT', '127.0.0.1', 'true'),
@@ -227,13 +234,13 @@ ROWS = [
     Row('mariadb', 'mysql', ('mariadb', '--no-defaults', '-h', '127.0.0.1', '-P', 'PORT', '-u',
                              'x', '-e', 'select 1'), r'ERROR 2013 \(HY000\)'),
 
-    http('Node', '', 'node', '-e', NODE.format('http'), sigterm=LOOP),
-    https('Node', '', 'node', '-e', NODE.format('https'), sigterm=LOOP),
+    http('Node', '', 'node', '-e', NODE.format('http'), hangup=LOOP, status='[01]'),
+    https('Node', '', 'node', '-e', NODE.format('https'), hangup=LOOP),
 
     http('PHP curl', 'curl: .*', 'php', '-r', PHP_CURL, needs=('php', '-r', 'curl_init();')),
     https('PHP curl', 'curl: .*', 'php', '-r', PHP_CURL, needs=('php', '-r', 'curl_init();')),
     http('PHP streams', 'not the whole body', 'php', '-r', PHP_STREAM),
-    https('PHP streams', '', 'php', '-r', PHP_STREAM, sigterm=CLOCK),
+    https('PHP streams', '', 'php', '-r', PHP_STREAM, hangup=CLOCK),
     Row('PHP pgsql', 'postgres', ('php', '-r', PHP_PGSQL, 'PORT'), 'Connection timed out',
         needs=('php', '-r', 'pg_last_error(...);')),
     Row('PHP mysqli', 'mysql', ('php', '-r', PHP_MYSQLI, 'PORT'),
@@ -249,7 +256,7 @@ ROWS = [
 
     http('Java HttpURLConnection', r'SocketException: .*', *java('connection'), **JAVA_OPTIONS),
     https('Java HttpURLConnection', r'SocketException: .*', *java('connection'), **JAVA_OPTIONS),
-    http('Java HttpClient', '', *java('client'), **JAVA_OPTIONS, sigterm=FUTURE, status='143'),
+    http('Java HttpClient', '', *java('client'), **JAVA_OPTIONS, hangup=FUTURE, status='[01]'),
 
     http('Python urllib', TIMED_OUT, *URLLIB),
     https('Python urllib', TIMED_OUT, *URLLIB),
@@ -260,9 +267,10 @@ ROWS = [
     http('Python httpx', r'httpx\.ReadTimeout', *HTTPX, needs=imports('httpx')),
     https('Python httpx', r'httpx\.\w+', *HTTPX, needs=imports('httpx')),
     Row('Python asyncio', 'raw', ASYNCIO + ('PORT',), TIMED_OUT, works=True),
-    Row('Python uvloop', 'raw', UVLOOP + ('PORT',), works=True, sigterm=LOOP,
+    # End of file, or a reset where the server's next byte was quicker.
+    Row('Python uvloop', 'raw', UVLOOP + ('PORT',), works=True, hangup=LOOP, status='[01]',
         needs=imports('uvloop')),
-    Row('Python gevent', 'raw', GEVENT + ('PORT',), works=True, sigterm=LOOP,
+    Row('Python gevent', 'raw', GEVENT + ('PORT',), works=True, hangup=LOOP, status='[01]',
         needs=imports('gevent')),
     Row('Python psycopg2', 'postgres', PSYCOPG2 + ('PORT',),
         r'psycopg2\.OperationalError|select\(\) failed: Connection timed out',
@@ -272,9 +280,9 @@ ROWS = [
 
     http('Ruby Net::HTTP', r'\(Errno::ETIMEDOUT\)', 'ruby', '-rnet/http', '-e', NET_HTTP),
     https('Ruby Net::HTTP', r'\(Errno::ETIMEDOUT\)', 'ruby', '-rnet/http', '-e', NET_HTTP),
-    http('Ruby Typhoeus', 'A libcurl function .*', 'ruby', '-rtyphoeus', '-e', TYPHOEUS,
+    http('Ruby Typhoeus', 'A libcurl function .*', 'ruby', '-W0', '-rtyphoeus', '-e', TYPHOEUS,
          needs=('ruby', '-rtyphoeus', '-e0')),
-    https('Ruby Typhoeus', 'A libcurl function .*', 'ruby', '-rtyphoeus', '-e', TYPHOEUS,
+    https('Ruby Typhoeus', 'A libcurl function .*', 'ruby', '-W0', '-rtyphoeus', '-e', TYPHOEUS,
           needs=('ruby', '-rtyphoeus', '-e0')),
     Row('Ruby pg', 'postgres', ('ruby', '-rpg', '-e', RUBY_PG, 'PORT'), r'\(Errno::ETIMEDOUT\)',
         needs=('ruby', '-rpg', '-e0')),
@@ -286,9 +294,9 @@ ROWS = [
     Row('nc', 'raw', ('nc', '-d', '127.0.0.1', 'PORT'), 'nc: polling error', works=True),
     # All three end at once, and may have more than one reason.
     http('shell pipeline', '', 'bash', '-o', 'pipefail', '-c',
-         'curl -sS "$0" | cat 2>/dev/null | tr a-z A-Z 2>/dev/null'),
+         'curl -sS "$0" | cat 2>/dev/null | tr a-z A-Z 2>/dev/null', at_once=SHELL),
     http('shell of Node', '', 'bash', '-c', 'node -e "$0" "$1"; echo "$?"', NODE.format('http'),
-         sigterm=CHILD),
+         at_once=SHELL),
     Row('shell wait', 'raw', ('bash', '-c', 'nc -d 127.0.0.1 PORT & wait; echo waited'),
-        'waited', works=True, status='0'),
+        works=True, at_once=SHELL),
 ]

@@ -47,6 +47,10 @@ class Run:
         return 'SIGTERM' in self.log or 'sending signal TERM' in self.errors
 
     @property
+    def hung_up(self):
+        return 'hung up' in self.log
+
+    @property
     def said(self):
         """Without what the command adds, which may come in the middle of a line."""
         return re.sub(r'coopdl: .*\n', '', self.errors)

@@ -76,6 +76,8 @@ SAME(python_signal, 0, "$PYTHON", "-c",
      "signal.setitimer(signal.ITIMER_REAL, 0.1)\n"
      "signal.pause()\n"
      "print(signal.pthread_sigmask(signal.SIG_BLOCK, []))\n")
+SAME(raw_calls, 0, "$RAW_CALLS")
+SAME(own_signals, 0, "$OWN_SIGNALS")
 SAME(ruby, 5, "$RUBY", "-e", "puts `echo child`, (1..10).sum; exit 5")
 SAME(killed, 143, "sh", "-c", "echo before; sh -c 'kill -TERM $$'; exit $?")
 /* What a program was given, in the same order; no values, for a failure ends up in logs. */
@@ -85,13 +87,35 @@ SAME(environment, 0, "$PYTHON", "-c",
      "    if name not in (b'LD_PRELOAD', b'COOPDL_BUDGET', b'COOPDL_DEADLINE'):\n"
      "        print(name.decode(), zlib.crc32(value))\n")
 
-/* Only a budget needs a handler: for the kick. */
-Test(transparent, handlers_without_a_budget)
+/* Only a deadline needs a handler for the kick, and keeps the kick out of masks. */
+static void looks_the_same_to_the_kernel(const char *const *command)
 {
-    static const char *const command[] = {"grep", "^SigCgt", "/proc/self/status", NULL};
     struct run plain = finish(command), loaded;
 
     cr_assert(strstr(run_output(&plain), "SigCgt:"), "%s", run_output(&plain));
+    run_preload(NULL);
+    loaded = finish(command);
+    is_like(&plain, &loaded, "preloaded");
+}
+
+Test(transparent, handlers_without_a_budget)
+{
+    looks_the_same_to_the_kernel(
+        (const char *const[]){"grep", "^SigCgt", "/proc/self/status", NULL});
+}
+
+Test(transparent, own_signals_without_a_budget)
+{
+    looks_the_same_to_the_kernel((const char *const[]){"$OWN_SIGNALS", "kernel", NULL});
+}
+
+/* Before main nothing is allocated, no key is taken, and nothing else is loaded. */
+Test(transparent, first_things)
+{
+    const char *const command[] = {"$FIRST_THINGS", NULL};
+    struct run plain = finish(command), loaded;
+
+    cr_assert(strstr(run_output(&plain), "no heap"), "%s", run_output(&plain));
     run_preload(NULL);
     loaded = finish(command);
     is_like(&plain, &loaded, "preloaded");

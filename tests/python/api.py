@@ -33,9 +33,20 @@ def wait():
 
 
 def swallow():
-    while True:
-        with contextlib.suppress(Exception):
+    for _ in range(3):
+        with contextlib.suppress(BaseException):
             time.sleep(60)
+    spin()
+
+
+def clean_up():
+    """For longer than the grace."""
+    worker = threading.Thread(target=time.sleep, args=(60,), daemon=True)
+    worker.start()
+    try:
+        spin()
+    finally:
+        worker.join()
 
 
 def check():
@@ -58,12 +69,15 @@ def use():
     for body in spin, wait, swallow, check, shielded:
         ended(body, coopdl.timeout(0.02))
         ended(body, coopdl.timeout_at(time.monotonic() + 0.02))
+    ended(clean_up, coopdl.timeout(0.02, grace=0.02, inherit=False))
     with contextlib.suppress(coopdl.DeadlineExceeded):
         decorated(1, two=2)
     with coopdl.timeout(60) as outer:
         ended(spin, coopdl.timeout(0))
         outer.reschedule(None)
         outer.reschedule(outer.when())
+        outer.cancel()
+        outer.reschedule(None)
         repr(outer), coopdl.remaining(), coopdl.deadline(), coopdl.preloaded()
     for wrong in -1, 'soon', float('nan'):
         with contextlib.suppress(TypeError, ValueError):

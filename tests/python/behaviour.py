@@ -13,10 +13,8 @@ What must hold in each run of a case:
   promised one.  The figures are printed either way (run.py);
 - afterwards the thread has no deadline and nothing is raised in it.
 
-A wait for a lock without a time-out cannot be ended in every thread of every
-interpreter.  Such a case yields the function and another one that frees the lock.  In a
-worker thread that is then called some time after the deadline, and the wait may last
-until then, if it does no work meanwhile and ends with the same exception.
+A wait for another thread does no work meanwhile.  Such a case yields the function and another one
+that frees what it waits for, which is called afterwards.
 """
 import contextlib
 import importlib.util
@@ -33,7 +31,6 @@ RUNS = int(os.environ['RUNS'])
 DEADLINE = 0.03
 MEDIAN, WORST = (0.010, 0.050) if STRICT else (1, 4)
 GIL = 0.005  # what a worker thread may need to get it
-FREED = 0.1  # how long after the deadline a lock is freed in a worker thread
 QUIET = 0.01  # how long nothing may be raised afterwards
 WORK = 0.05  # seconds of processor time that are no spinning
 
@@ -84,46 +81,21 @@ def in_main_thread():
     return threading.current_thread() is threading.main_thread()
 
 
-class Free:
-    """The end of a wait that may have no other, and when that was."""
-
-    def __init__(self, function, armed):
-        self.function = function
-        self.at = None
-        self.timer = threading.Timer(DEADLINE + FREED, self) if armed else None
-        if armed:
-            self.timer.start()
-
-    def __call__(self):
-        if self.at is None:
-            self.at = time.monotonic()
-            self.function()
-
-    def finish(self):
-        if self.timer:
-            self.timer.cancel()
-            self.timer.join()
-        self()
-
-
 class Run:
-    """One run of a case.  Afterwards .late is in seconds after the deadline, or after the
-    lock was freed if the wait lasted that long (.freed)."""
+    """One run of a case.  Afterwards .late is in seconds after the deadline."""
 
     def __init__(self, test, case):
         self.test = test
-        self.freed = False
         with contextlib.contextmanager(case)() as prepared:
             block, free = prepared if isinstance(prepared, tuple) else (prepared, None)
-            self.free = free and Free(free, armed=not in_main_thread())
             try:
-                self.ends(block)
+                self.ends(block, sleeps=free)
             finally:
-                if self.free:
-                    self.free.finish()
+                if free:
+                    free()
         self.is_quiet()
 
-    def ends(self, block):
+    def ends(self, block, sleeps):
         test, returned = self.test, None
         began, work = time.monotonic(), time.thread_time()
         try:
@@ -138,15 +110,8 @@ class Run:
         test.assertGreaterEqual(ended, began + DEADLINE, 'early')
         test.assertGreaterEqual(ended, scope.when(), 'early')
         self.late = ended - scope.when()
-        if self.free:
-            self.lasted(ended, work)
-
-    def lasted(self, ended, work):
-        at = self.free.at
-        self.test.assertLess(work, WORK, 'a core was burnt while waiting for a lock')
-        if at is not None and ended >= at:
-            self.freed = True
-            self.late = ended - at
+        if sleeps:
+            test.assertLess(work, WORK, 'a core was burnt while waiting for a lock')
 
     def is_quiet(self):
         until = time.monotonic() + QUIET
@@ -162,8 +127,7 @@ def check(test, case):
     late = [run.late for run in runs]
     grace = 0 if in_main_thread() else GIL
     median, worst = statistics.median(late), max(late)
-    test.figures = {'runs': RUNS, 'median': median, 'worst': worst,
-                    'freed': sum(run.freed for run in runs)}
+    test.figures = {'runs': RUNS, 'median': median, 'worst': worst}
     test.assertLessEqual(median, MEDIAN + grace, 'late at the median')
     test.assertLessEqual(worst, WORST + grace, 'late at the worst')
 

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """run.py -- runs unittest modules under the library: see USAGE.
 
-The tests run with the interpreter that runs this file, in a child, with the library
-preloaded; PYTHONPATH says where the package is and COOPDL_LIBRARY where libcoopdl.so is.
-The report is TAP.
+The tests run in a child, with the library preloaded: in a virtual environment that has the
+package (installed.py), or with the interpreter that runs this file, where PYTHONPATH says where the
+package is and COOPDL_LIBRARY where libcoopdl.so is.  The report is TAP.
 
 What must hold: a test that hangs, or takes the interpreter down, costs its own result and
 no other's.  So the child says on a pipe of its own when a test begins and how it ended; a
@@ -15,12 +15,15 @@ that it was at.
 import argparse
 import ctypes
 import faulthandler
+import glob
+import importlib.util
 import json
 import os
 import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 import unittest
@@ -30,11 +33,13 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 
 USAGE = """\
-usage: run.py [--strict] [--runs N] [NAME...]
+usage: run.py [--venv DIRECTORY] [--load N] [--strict] [--runs N] [NAME...]
 
 A NAME is a module in this directory or part of one: test_behaviour_io,
 test_behaviour_io.Main.test_recv; without one, all of test_behaviour_*.
 
+--venv DIRECTORY  test what is installed there
+--load N   beside N processes and two threads that compute
 --runs N   how often each case of test_behaviour_* is run; 2 unless given
 --strict   for an idle machine: they are held to the bounds that are promised,
            and a table of all their figures is printed at the end
@@ -45,6 +50,8 @@ BEHAVIOUR = ['test_behaviour_' + name for name in ('clients', 'compute', 'exit',
 RUNS = 2
 SILENCE = 20  # seconds that a test may take
 SILENCE_OF_A_RUN = 2  # and more for each run
+UNDER_LOAD = 3  # times as long
+THREADS = 2  # that compute beside the tests under load
 DUMP = 2  # seconds for the tracebacks of a child that hangs
 
 
@@ -93,11 +100,48 @@ def end_with_the_parent():
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def compute():
+    while True:
+        pass
+
+
+class Busy:
+    """Processes that compute, until the block is left or the parent ends."""
+
+    def __init__(self, count):
+        self.count = count
+        self.processes = []
+
+    def __enter__(self):
+        parent = os.getpid()
+        for _ in range(self.count):
+            self.processes.append(os.fork())
+            if self.processes[-1] == 0:
+                end_with_the_parent()
+                compute() if os.getppid() == parent else os._exit(1)
+
+    def __exit__(self, *_):
+        for process in self.processes:
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+
+
+def is_the_installed_one():
+    """In a virtual environment the package is to come from there."""
+    if sys.prefix != sys.base_prefix and \
+            not importlib.util.find_spec('coopdl').origin.startswith(sys.prefix + os.sep):
+        raise AssertionError(f'coopdl is not installed in {sys.prefix}')
+
+
 def child(pipe, first, names):
     def say(**what):
         os.write(pipe, json.dumps(what).encode() + b'\n')
 
     end_with_the_parent()
+    is_the_installed_one()
+    if os.environ['LOAD']:
+        for _ in range(THREADS):
+            threading.Thread(target=compute, daemon=True).start()
     faulthandler.enable(all_threads=True)
     tests = list(tests_in(unittest.defaultTestLoader.loadTestsFromNames(names)))
     say(count=len(tests))
@@ -131,8 +175,8 @@ class Tap:
         if isinstance(figures, str):
             self.comment(figures)
         elif figures:
-            self.comment('late by {median:.2f} ms at the median, {worst:.2f} ms at the worst of '
-                         '{runs}; {freed} waited until a lock was freed'.format(**in_ms(figures)))
+            self.comment('late by {median:.2f} ms at the median, {worst:.2f} ms at the worst of {runs}'
+                         .format(**in_ms(figures)))
             self.table.append((self.name, ok, in_ms(figures)))
         self.comment(why)
         sys.stdout.flush()
@@ -145,7 +189,7 @@ class Tap:
             _, thread, case = name.rsplit('.', 2)
             self.comment(f"{thread.lower():7} {case.removeprefix('test_'):32} {figures['runs']:4}"
                          f" {figures['median']:6.2f} ms {figures['worst']:7.2f} ms"
-                         + ('  when freed' if figures['freed'] else '') + ('' if ok else '  MISSED'))
+                         + ('' if ok else '  MISSED'))
         missed = sum(not ok for _, ok, _ in self.table)
         self.comment(f'{missed} of {len(self.table)} missed the bounds')
         sys.stdout.flush()
@@ -192,23 +236,25 @@ def listen(process, pipe, tap, silence):
             tap.hear(json.loads(line))
 
 
-def start(tap, names, strict, runs):
+def start(tap, names, wanted):
     ours, theirs = os.pipe()
     environment = dict(os.environ, LD_PRELOAD=os.environ['COOPDL_LIBRARY'],
-                       PYTHONDONTWRITEBYTECODE='1', STRICT='1' if strict else '', RUNS=str(runs))
+                       PYTHONDONTWRITEBYTECODE='1', STRICT='1' if wanted.strict else '',
+                       RUNS=str(wanted.runs), LOAD=str(wanted.load or ''))
     process = subprocess.Popen(
-        [sys.executable, __file__, '--child', str(theirs), str(tap.count), *names],
+        [wanted.python, __file__, '--child', str(theirs), str(tap.count), *names],
         env=environment, pass_fds=[theirs], start_new_session=True,
         stdin=subprocess.DEVNULL, stdout=sys.stderr)
     os.close(theirs)
     return process, ours
 
 
-def run(names, strict, runs):
+def run(names, wanted):
     tap = Tap()
+    silence = (SILENCE + wanted.runs * SILENCE_OF_A_RUN) * (UNDER_LOAD if wanted.load else 1)
     while tap.planned is None or tap.count < tap.planned:
-        process, pipe = start(tap, names, strict, runs)
-        why = listen(process, pipe, tap, SILENCE + runs * SILENCE_OF_A_RUN)
+        process, pipe = start(tap, names, wanted)
+        why = listen(process, pipe, tap, silence)
         end(process)
         os.close(pipe)
         if tap.planned is None:
@@ -217,9 +263,21 @@ def run(names, strict, runs):
         if tap.count < tap.planned:
             tap.name = tap.name or f'number {tap.count + 1}'
             tap.result(False, why or 'the child ended in the middle')
-    if strict:
+    if wanted.strict:
         tap.summary()
     return 1 if tap.failed else 0
+
+
+def install(wanted):
+    """From now on the package is the one in the virtual environment, and so is the library."""
+    directory = os.path.abspath(wanted.venv)
+    found = glob.glob(f'{glob.escape(directory)}/lib/python3*/site-packages/coopdl/libcoopdl.so.0')
+    if not found:
+        sys.exit(f'run.py: --venv {wanted.venv}: there is no installed coopdl')
+    wanted.python = os.path.join(directory, 'bin', 'python3')
+    os.environ['COOPDL_LIBRARY'] = found[0]
+    for name in 'PYTHONPATH', 'LD_LIBRARY_PATH':  # the last is meson's, with the library in it
+        os.environ.pop(name, None)
 
 
 def main(arguments):
@@ -227,6 +285,8 @@ def main(arguments):
         child(int(arguments[1]), int(arguments[2]), arguments[3:])
     parser = argparse.ArgumentParser(usage=USAGE.removeprefix('usage: '), add_help=False)
     parser.add_argument('--help', action='store_true')
+    parser.add_argument('--venv')
+    parser.add_argument('--load', type=int, default=0)
     parser.add_argument('--strict', action='store_true')
     parser.add_argument('--runs', type=int, default=RUNS)
     parser.add_argument('names', nargs='*')
@@ -236,10 +296,17 @@ def main(arguments):
         sys.exit()
     if wanted.runs < 1:
         parser.error(f'--runs {wanted.runs}: it has to be 1 or more')
+    if not 0 <= wanted.load <= 100:
+        parser.error(f'--load {wanted.load}: it has to be from 0 to 100')
+    wanted.python = sys.executable
+    if wanted.venv:
+        install(wanted)
     if not os.path.exists(os.environ.get('COOPDL_LIBRARY', '')):
         sys.exit(f"run.py: COOPDL_LIBRARY={os.environ.get('COOPDL_LIBRARY', '')!r} is no file; "
                  'it has to be the path of libcoopdl.so')
-    sys.exit(run(wanted.names or BEHAVIOUR, wanted.strict, wanted.runs))
+    with Busy(wanted.load):
+        status = run(wanted.names or BEHAVIOUR, wanted)
+    sys.exit(status)
 
 
 if __name__ == '__main__':

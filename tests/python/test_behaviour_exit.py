@@ -2,7 +2,7 @@
 """test_behaviour_exit.py -- how a program ends whose budget is over while a thread of it
 goes on.
 
-At the budget's end the main thread gets DeadlineExceeded.  Python then waits for all threads
+At the budget's end the main thread gets DeadlineReached.  Python then waits for all threads
 that are no daemons.  What must hold: one that waits in a system call ends by its error;
 daemons are left behind as ever; one that goes on for good holds the program up for no longer
 than the grace, then SIGTERM ends it.
@@ -82,7 +82,7 @@ class Exit(unittest.TestCase):
         if not out.startswith('ready\n'):
             raise NotReady
         self.assertEqual(program.process.returncode, status, err)
-        self.assertIn('coopdl.DeadlineExceeded', err)
+        self.assertIn('coopdl.DeadlineReached', err)
         self.assertIn('the main thread cleaned up', err)
         self.assertEqual(out, 'ready\n' + said)
         self.assertGreaterEqual(took, at_least, 'early')

@@ -2,18 +2,16 @@
 """test_behaviour_locks.py -- waiting for another thread or process ends at its deadline,
 and no lock is ever held by nobody or by two.
 
-Each wait is tried without a time-out of its own, where it may have to wait in a worker
-thread until it is freed (behaviour.py), and with one.
+Each wait is tried without a time-out of its own, and with one.
 """
 import concurrent.futures
 import contextlib
 import multiprocessing.pool
 import queue
-import sys
 import threading
 import time
 
-from behaviour import Table, elsewhere, in_main_thread, in_worker
+from behaviour import Table, elsewhere, in_worker
 
 table = Table(__name__)
 case = table.case
@@ -30,19 +28,8 @@ def is_free(lock):
     in_worker(take)
 
 
-def waiting(block, free, timed):
-    if timed:
-        yield block
-        free()
-    else:
-        yield block, free
-
-
-def locked(lock, *timeout, enters_in_python=False):
-    """Takes a lock that another thread holds, and sees that no one else has it then.
-
-    Where __enter__ is Python code, the error of a worker thread may come in it, between the
-    lock and the block that would release it: then the lock is lost."""
+def locked(lock, *timeout):
+    """Takes a lock that another thread holds, and sees that no one else has it then."""
     theirs, both = [True], []
 
     def wait():
@@ -59,10 +46,9 @@ def locked(lock, *timeout, enters_in_python=False):
         release()
 
     with elsewhere(lambda: lock) as release:
-        yield from waiting(wait_timed if timeout else wait, free, timeout)
+        yield wait_timed if timeout else wait, free
     assert not both, 'two threads have the lock'
-    if timeout or in_main_thread() or not enters_in_python:
-        is_free(lock)
+    is_free(lock)
 
 
 @case()
@@ -82,8 +68,6 @@ def lock_acquired():
     with elsewhere(lambda: lock) as free:
         yield lambda: results.append(lock.acquire()), free
     assert results in ([], [True]), results
-    if lock.locked():  # the error may come before anybody can see that he has it
-        lock.release()
 
 
 @case()
@@ -117,7 +101,7 @@ def condition_with(timeout):
         with condition:
             condition.notify_all()
 
-    yield from waiting(block, free, timeout)
+    yield block, free
     is_free(condition)
 
 
@@ -133,7 +117,7 @@ def condition_timed():
 
 def event_with(timeout):
     event = threading.Event()
-    yield from waiting(lambda: event.wait(timeout), event.set, timeout)
+    yield lambda: event.wait(timeout), event.set
     assert event.wait(0)
 
 
@@ -149,7 +133,7 @@ def event_timed():
 
 def queue_get_with(timeout):
     q = queue.Queue()
-    yield from waiting(lambda: q.get(timeout=timeout), lambda: q.put(1), timeout)
+    yield lambda: q.get(timeout=timeout), lambda: q.put(1)
     is_free(q.mutex)
 
 
@@ -166,7 +150,7 @@ def queue_get_timed():
 def queue_put_with(timeout):
     q = queue.Queue(1)
     q.put(1)
-    yield from waiting(lambda: q.put(2, timeout=timeout), q.get, timeout)
+    yield lambda: q.put(2, timeout=timeout), q.get
     is_free(q.mutex)
 
 
@@ -182,7 +166,7 @@ def queue_put_timed():
 
 def simple_queue_with(timeout):
     q = queue.SimpleQueue()
-    yield from waiting(lambda: q.get(timeout=timeout), lambda: q.put(1), timeout)
+    yield lambda: q.get(timeout=timeout), lambda: q.put(1)
 
 
 @case()
@@ -199,9 +183,7 @@ def join_with(timeout):
     event = threading.Event()
     thread = threading.Thread(target=event.wait)
     thread.start()
-    # From 3.13 on a join goes on with what is left of its time-out, as if it had none.
-    ends = timeout and (in_main_thread() or sys.version_info < (3, 13))
-    yield from waiting(lambda: thread.join(timeout), event.set, ends)
+    yield lambda: thread.join(timeout), event.set
     thread.join()
     assert not thread.is_alive()
 
@@ -231,7 +213,7 @@ def pending():
 
 def result_with(timeout):
     with pending() as (future, free):
-        yield from waiting(lambda: future.result(timeout), free, timeout)
+        yield lambda: future.result(timeout), free
         assert future.result()
 
 
@@ -264,7 +246,7 @@ def process_result_with(timeout):
         def free():
             for process in list((pool._processes or {}).values()):
                 process.kill()
-        yield from waiting(lambda: future.result(timeout), free, timeout)
+        yield lambda: future.result(timeout), free
 
 
 @case()
@@ -283,7 +265,7 @@ def pool_result_with(timeout):
     event = threading.Event()
     with multiprocessing.pool.ThreadPool(1) as pool:
         result = pool.apply_async(event.wait)
-        yield from waiting(lambda: result.get(timeout), event.set, timeout)
+        yield lambda: result.get(timeout), event.set
         event.set()
         assert result.get()
 
@@ -362,7 +344,7 @@ def process_queue_timed():
 
 @case()
 def process_lock():
-    yield from locked(spawn.Lock(), enters_in_python=True)
+    yield from locked(spawn.Lock())
 
 
 @case()

@@ -11,7 +11,7 @@ require "coopdl/timeout"
 
 class Behaviour < CoopdlTest
   STRICT = ENV["COOPDL_STRICT"] == "1"
-  ROUNDS = STRICT ? 50 : 5
+  ROUNDS = STRICT ? 50 : LOADED ? 2 : 5
   LIMIT = 0.03
 
   # In ms. A thread that computes and is not made to hand over the GVL is 100 late.

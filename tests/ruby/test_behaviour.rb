@@ -12,7 +12,8 @@ require "tempfile"
 class Ends < Behaviour
   ends("loop") { bounded { while true; end } }
   ends("big_numbers") { bounded { (1..200_000).reduce(:*) } }
-  ends("regex") { bounded { /\A(a+)+\z/.match?("#{"a" * 40}!") } }
+  # With a reference to a group, which no Ruby memoises.
+  ends("regex") { bounded { /\A(a+)+\1?\z/.match?("#{"a" * 40}!") } }
   ends("sleep") { bounded { sleep } }
   ends("sleep_with_a_time") { bounded { sleep 30 } }
 
@@ -105,6 +106,21 @@ class Ends < Behaviour
   if library("typhoeus")
     ends("typhoeus") do
       silent_server { |port| bounded { Typhoeus.get("http://127.0.0.1:#{port}/") } }
+    end
+    # As rack-timeout does: what another thread has raised comes when the call has been cut.
+    in_both("thread_raise_of_another") do
+      silent_server do |port|
+        begun = now
+        raised_in = Thread.current
+        Thread.new { sleep 0.02; raised_in.raise(IOError, "another's") }
+        error = assert_raises(Timeout::Error, IOError) do
+          Coopdl.timeout(0.2) { Typhoeus.get("http://127.0.0.1:#{port}/") }
+        end
+        assert_equal "another's", [error, error.cause].grep(IOError).first&.message
+        assert_operator now - begun, :>=, 0.2
+        assert_operator now - begun, :<, 0.2 + LATEST
+        sleep 0.05
+      end
     end
     ends("typhoeus_hydra") do
       silent_server do |port|

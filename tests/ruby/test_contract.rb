@@ -65,7 +65,7 @@ class Contract < CoopdlTest
     assert_equal "too late", error.message
     assert_match(/sleep/, error.backtrace.first)
     assert_equal "execution expired",
-                 assert_raises(Timeout::Error) { Coopdl.timeout(0.02) { sleep } }.message
+                 assert_raises(Timeout::Error) { Coopdl.timeout(0.02) { loop {} } }.message
   end
 
   def test_own_class_inside_and_outside
@@ -277,6 +277,37 @@ class Contract < CoopdlTest
 end
 
 class OnTimeout < CoopdlTest
+  # What the program puts in place of Ruby's scheduler is asked, and given what stdlib gives.
+  def replaced_by(scheduler)
+    original = Fiber.method(:current_scheduler)
+    verbose, $VERBOSE = $VERBOSE, nil
+    Fiber.define_singleton_method(:current_scheduler) { scheduler }
+    yield
+  ensure
+    Fiber.define_singleton_method(:current_scheduler, original)
+    $VERBOSE = verbose
+  end
+
+  def test_a_scheduler_that_the_program_has_put_there
+    given = nil
+    scheduler = Object.new
+    scheduler.define_singleton_method(:timeout_after) do |*all, &block|
+      given = all
+      block.call(all.first)
+    end
+    replaced_by(scheduler) { assert_equal [5, :ok], Timeout.timeout(5) { |s| [s, :ok] } }
+    assert_equal [5, "execution expired"], given.values_at(0, 2)
+    assert_instance_of Timeout::ExitException, given[1]
+    replaced_by(scheduler) { Timeout.timeout(5, IOError, "late") {} }
+    assert_equal [5, IOError, "late"], given
+
+    scheduler.define_singleton_method(:timeout_after) { |_, exception, *| raise exception }
+    replaced_by(scheduler) { assert_raises(Timeout::Error) { Timeout.timeout(5) { flunk } } }
+    [nil, Object.new].each do |other|
+      replaced_by(other) { assert_raises(Timeout::Error) { Timeout.timeout(0.02) { sleep } } }
+    end
+  end
+
   def test_module_and_included
     assert_equal [5, :ok], Timeout.timeout(5) { |seconds| [seconds, :ok] }
     assert_in_delta 5, Timeout.timeout(5) { Coopdl.remaining }, 0.5

@@ -6,7 +6,7 @@
 require_relative "support"
 
 class Races < CoopdlTest
-  ROUNDS = 5_000 # in each kind of thread
+  ROUNDS = rounds(5_000) # in each kind of thread
 
   # Both ends of the block, its inside, its ensure and rescue: wherever it falls.
   in_both("nothing_is_raised_after_the_block") do
@@ -26,14 +26,15 @@ class Races < CoopdlTest
     end
     sleep 0.2 # for a late one to turn up
     note "#{ended}"
-    ended.each_value { |count| assert_operator count, :>, ROUNDS / 20 }
+    ended.each_value { |count| assert_operator count, :>, ROUNDS / 20 } unless LOADED
     assert_equal ROUNDS, ended.values.sum
     assert_nil Coopdl.remaining
   end
 
   in_both("an_error_at_the_deadline") do
     outcomes = Hash.new(0)
-    500.times do
+    attempts = self.class.rounds(500)
+    attempts.times do
       Coopdl.timeout(0.001) do
         spin(0.0008 + rand * 0.0004)
         raise IOError, "mine"
@@ -41,7 +42,7 @@ class Races < CoopdlTest
     rescue IOError, Timeout::Error => e
       outcomes[e.class] += 1
     end
-    assert_equal 500, outcomes.values.sum
+    assert_equal attempts, outcomes.values.sum
     note "#{outcomes}"
   end
 
@@ -235,6 +236,53 @@ class Races < CoopdlTest
     note_late "of 100 threads, the worst", Array.new(500) { late.pop }.max
   end
 
+  # Ruby's own makes two owners of a descriptor when an exception comes behind `initialize`: the
+  # collector closes what may be another thread's by then.
+  def test_pipes_have_one_owner
+    threads = Array.new(2) do
+      Thread.new do
+        self.class.rounds(400).times do
+          assert_raises(Timeout::Error) do
+            Coopdl.timeout(0.0005 + rand * 0.002) { loop { IO.pipe { |reader, _| reader.fileno } } }
+          end
+        end
+      end
+    end
+    threads.each { |thread| thread.report_on_exception = false }
+    threads.each(&:value)
+    GC.start
+  end
+
+  def test_pipe_is_as_it_was
+    pipe = IO.method(:pipe)
+    assert_equal [IO.singleton_class, :pipe, -1], [pipe.owner, pipe.name, pipe.arity]
+    reader = File.pipe("UTF-16LE:UTF-8", binmode: true) { |one, _| one }
+    assert_instance_of File, reader
+    assert_raises(ArgumentError) { IO.pipe(binmode: true, textmode: true) }
+    ends = nil
+    assert_equal :value, IO.pipe { |pair| ends = pair; :value }
+    assert ends.all?(&:closed?)
+    ends = nil
+    assert_equal(:thrown, catch(:out) { IO.pipe { |pair| ends = pair; throw :out, :thrown } })
+    assert ends.all?(&:closed?)
+    IO.pipe { |reader, writer| reader.close; writer.close }
+    refute IO.pipe.each(&:close).any? { |io| !io.closed? }
+    assert_raises(ArgumentError) { IO.pipe("a", "b", "c") }
+  end
+
+  # The waiter has the interpreter when it is woken, and did wait for itself then: 0.12 s each time.
+  def test_ten_threads_that_wait
+    late = Queue.new
+    threads = Array.new(10) do
+      Thread.new { 30.times { late << assert_expires(0.02 + rand * 0.02) { sleep } } }
+    end
+    threads.each(&:value)
+    assert_equal 300, late.size
+    median = Array.new(300) { late.pop }.sort[150]
+    note_late "of 10 threads, the median", median
+    assert_operator median, :<, LOADED ? LATEST : 0.06
+  end
+
   def note_late(what, late)
     note "#{what}: #{(late * 1000).round(2)} ms late"
   end
@@ -324,7 +372,7 @@ class Races < CoopdlTest
         Coopdl.timeout(0.01) { round.odd? ? sleep : loop {} }
         flunk "it went on"
       rescue Timeout::Error => e
-        assert_equal "execution expired", e.message
+        assert_match(/\Aexecution expired(?: in .*)?\z/, e.message)
       ensure
         GC.stress = false
       end

@@ -25,6 +25,11 @@ class Resolver < Behaviour
   ends("gethostbyname") { bounded { IPSocket.getaddress(NAME) } }
   ends("resolv") { bounded { Resolv::DNS.open { |dns| dns.getaddress(NAME) } } }
   ends("net_http") { bounded { Net::HTTP.get(NAME, "/") } }
+
+  # libcurl joins its thread, which is in getaddrinfo: that inherits the deadline.
+  if library("typhoeus")
+    ends("typhoeus") { bounded { Typhoeus.get("http://#{NAME}/") } }
+  end
 end
 
 Tap.run

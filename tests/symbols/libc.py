@@ -92,9 +92,9 @@ class Libc:
 
     def blocking(self):
         """Of each exported function that waits: its name, and a system call that it makes."""
-        calls, callers = self._code()
+        calls, callers, jumps = self._code()
         reason = {f: names for f, names in calls.items()
-                  if self.names.get(f) or not self._libc_s_own(f, callers)}
+                  if self.names.get(f) or not self._libc_s_own(f, callers, jumps)}
         todo = collections.deque(reason)
         while todo:
             function = todo.popleft()
@@ -106,19 +106,23 @@ class Libc:
         return {name: ', '.join(sorted(why)) for f, why in reason.items()
                 for name in self.names.get(f, ())}
 
-    def _libc_s_own(self, function, callers):
-        """Used by libc for purposes of its own: its files, its locks, its last words."""
-        aborts = any(function in callers[f] for f, names in self.names.items() if 'abort' in names)
+    def _libc_s_own(self, function, callers, jumps):
+        """Used by libc for purposes of its own: its files, its locks, its last words, which the
+        compiler may have put elsewhere (gcc 14: a part that is jumped to)."""
+        parts = {function, *jumps[function]}
+        aborts = any(parts & callers[f] for f, names in self.names.items() if 'abort' in names)
         return aborts or any(INTERNAL.fullmatch(name) for name in self.private.get(function, ()))
 
     def _system_call(self, known):
         name = self.system_calls.get(known.get('ax'), 'any')
+        if name == 'getrandom' and known.get('dx') == 1:  # GRND_NONBLOCK
+            return 'getrandom, without waiting'
         inner = MULTIPLEXERS.get(name, {})
         return inner.get(known.get('bx', 0) & 0xffff, name) if inner else name
 
     def _code(self):
-        """Of each function: its blocking system calls, and the functions that call it or jump to
-        it."""
+        """Of each function: its blocking system calls, the functions that call it or jump to it,
+        and those without a name that it jumps to."""
         frames = run('objdump', '--dwarf=frames', self.path)
         functions = sorted((int(begin, 16), int(end, 16)) for begin, end in re.findall(
             r' FDE .* pc=([0-9a-f]+)\.\.([0-9a-f]+)', frames))
@@ -129,6 +133,7 @@ class Libc:
             return begin if begin <= address < end else None
 
         calls, callers = collections.defaultdict(set), collections.defaultdict(set)
+        jumps = collections.defaultdict(set)
         handed = collections.defaultdict(list)  # function -> who calls it with which number in %eax
         current, known = None, {}  # registers that hold a known number
         for line in run('objdump', '-d', '--no-show-raw-insn', self.path).splitlines():
@@ -145,6 +150,8 @@ class Libc:
                 callee = function_at(int(operands, 16))
                 if callee is not None and callee != function:
                     callers[callee].add(function)
+                    if operation != 'call' and callee not in self.names:
+                        jumps[function].add(callee)
                     handed[callee].append((function, self._system_call(known)))
             else:
                 follow(known, operation, operands)
@@ -157,7 +164,7 @@ class Libc:
         calls = {f: names & BLOCKING for f, names in calls.items() if names & BLOCKING}
         if 'read' not in set().union(*calls.values()):
             raise ValueError(f'the code of {self.path} was not understood')
-        return calls, callers
+        return calls, callers, jumps
 
 
 def register(operand):

@@ -11,6 +11,7 @@
 
 #define PATIENCE (5 * SECOND)
 #define MOST_RUNS 100
+#define MOST_TRIES 20
 
 static int64_t run_once(const char *const *command)
 {
@@ -29,6 +30,8 @@ static int64_t run_once(const char *const *command)
               run_seconds(&run), output);
     if (WIFEXITED(run.status) && WEXITSTATUS(run.status) == 77)
         cr_skip_test("%.*s", (int)strcspn(output, "\n"), output);
+    if (WIFEXITED(run.status) && WEXITSTATUS(run.status) == 75)
+        return -1;
     cr_assert(run.status == 0, "%s; output: %s", run_end(&run), output);
     late = strtoll(output, &end, 10);
     cr_assert(end > output && *end == '\n', "no number: %s", output);
@@ -58,8 +61,8 @@ static void print(const char *const *command, int64_t median, int64_t worst)
     fprintf(stderr, "%s\n", line);
 }
 
-void lateness_expect(const char *const *command, const char *budget, int runs, int64_t median,
-                     int64_t worst)
+int64_t lateness_expect(const char *const *command, const char *budget, int runs, int64_t median,
+                        int64_t worst)
 {
     int64_t late[MOST_RUNS] = {0};
 
@@ -68,10 +71,12 @@ void lateness_expect(const char *const *command, const char *budget, int runs, i
     run_preload(budget);
     setenv("COOPDL_GRACE", "off", 1);
     for (int i = 0; i < runs; i++)
-        late[i] = run_once(command);
+        for (int tries = 0; (late[i] = run_once(command)) < 0 && tries < MOST_TRIES; tries++)
+            ;
     qsort(late, (size_t)runs, sizeof *late, compare);
     print(command, late[runs / 2], late[runs - 1]);
     cr_expect(late[0] >= 0, "one was %.6f ms early", in_ms(-late[0]));
     cr_expect(late[runs / 2] <= median, "the median was %.3f ms late", in_ms(late[runs / 2]));
     cr_expect(late[runs - 1] <= worst, "one was %.3f ms late", in_ms(late[runs - 1]));
+    return late[0];
 }

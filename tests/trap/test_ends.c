@@ -52,6 +52,9 @@ enum { TRAPPED_RUNS = 50, REKICKED_RUNS = 10 };
 #define NEXT_LOOK (20 * MILLISECOND)
 #define LAST_BACKOFF (150 * MILLISECOND)
 
+/* A wait for a child goes on for that long, since the child may end by the same budget. */
+#define CHILDS_TIME (250 * MILLISECOND)
+
 #define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 static void with_trap(void)
@@ -96,6 +99,17 @@ static void is_trapped(const char *const *command, const char *budget)
 static void is_rekicked(const char *const *command, const char *budget, int64_t late)
 {
     lateness_expect(command, budget, REKICKED_RUNS, late, late + WORST);
+}
+
+static void waits_for_its_child(const char *const *command)
+{
+    lateness_expect(command, BUDGET, REKICKED_RUNS, CHILDS_TIME + FOUR_KICKS, CHILDS_TIME + WORST);
+}
+
+static void is_trapped_waiting(const char *const *command)
+{
+    need_trap();
+    waits_for_its_child(command);
 }
 
 Test(trapped, fgets)
@@ -144,18 +158,18 @@ Test(rekicked, libcurl)
 
 Test(trapped, system)
 {
-    is_trapped(WORDS("$SHELL_WAIT", "system", HELPLESS_COMMAND), BUDGET);
+    is_trapped_waiting(WORDS("$SHELL_WAIT", "system", HELPLESS_COMMAND));
 }
 
 /* The wrapper's wait ends at its first EINTR. */
 Test(rekicked, system)
 {
-    is_rekicked(WORDS("$SHELL_WAIT", "system", HELPLESS_COMMAND), BUDGET, FOUR_KICKS);
+    waits_for_its_child(WORDS("$SHELL_WAIT", "system", HELPLESS_COMMAND));
 }
 
 Test(trapped, libc_system)
 {
-    is_trapped(WORDS("$SHELL_WAIT", "system", "libc", HELPLESS_COMMAND), BUDGET);
+    is_trapped_waiting(WORDS("$SHELL_WAIT", "system", "libc", HELPLESS_COMMAND));
 }
 
 Test(rekicked, libc_system)
@@ -165,18 +179,18 @@ Test(rekicked, libc_system)
 
 Test(trapped, pclose)
 {
-    is_trapped(WORDS("$SHELL_WAIT", "pclose", HELPLESS_COMMAND), BUDGET);
+    is_trapped_waiting(WORDS("$SHELL_WAIT", "pclose", HELPLESS_COMMAND));
 }
 
 /* As system. */
 Test(rekicked, pclose)
 {
-    is_rekicked(WORDS("$SHELL_WAIT", "pclose", HELPLESS_COMMAND), BUDGET, FOUR_KICKS);
+    waits_for_its_child(WORDS("$SHELL_WAIT", "pclose", HELPLESS_COMMAND));
 }
 
 Test(trapped, libc_pclose)
 {
-    is_trapped(WORDS("$SHELL_WAIT", "pclose", "libc", HELPLESS_COMMAND), BUDGET);
+    is_trapped_waiting(WORDS("$SHELL_WAIT", "pclose", "libc", HELPLESS_COMMAND));
 }
 
 Test(rekicked, libc_pclose)
@@ -241,7 +255,9 @@ Test(rekicked, ctypes_sleep)
 Test(trapped, a_thread_that_is_started_after_the_deadline)
 {
     need_trap();
-    lateness_expect(WORDS("$LATE_THREAD"), BUDGET, REKICKED_RUNS, NEXT_LOOK, WORST);
+    /* The best of them: on a busy machine the thread itself may run late. */
+    int64_t best = lateness_expect(WORDS("$LATE_THREAD"), BUDGET, REKICKED_RUNS, WORST, 2 * WORST);
+    cr_expect(best <= NEXT_LOOK, "the best was %lld us late", (long long)best / 1000);
 }
 
 Test(rekicked, a_thread_that_is_started_after_the_deadline)

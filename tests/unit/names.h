@@ -18,6 +18,11 @@
 #include <sys/epoll.h>
 #include <sys/uio.h>
 
+/* The library has it also where libc does not (glibc before 2.35, musl).
+ * NOLINTNEXTLINE(readability-redundant-declaration) */
+int epoll_pwait2(int fd, struct epoll_event *events, int n, const struct timespec *timeout,
+                 const sigset_t *mask);
+
 #define IF_IT_IS(name, value)                                                                      \
     if (strcmp(tested, #name) == 0)                                                                \
         return value;

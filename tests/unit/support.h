@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #define MS COOPDL_MILLISECOND
-#define LATEST (250 * MS)
+#define LATEST (1000 * MS) /* beside other people's builds; how late it is, the benchmark says */
 
 /*
  * cr_expect for use inside a scope.  Criterion reports each assertion over a

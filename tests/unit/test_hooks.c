@@ -74,19 +74,64 @@ Test(hooks, kicked_but_not_cut)
     cr_expect(asked == now, "nobody asks about a scope that was left");
 }
 
+static _Atomic int64_t limit;
+
+static enum coopdl_verdict until_the_limit(pid_t thread, coopdl_scope *scope)
+{
+    (void)on_expired(thread, scope);
+    return coopdl_now() < limit ? COOPDL_PEACE : COOPDL_CUT;
+}
+
 Test(hooks, clean_up_with_a_limit)
+{
+    static const struct coopdl_hooks limited = {.expired = until_the_limit};
+    coopdl_scope scope, inner;
+    limit = COOPDL_NEVER;
+    coopdl_set_hooks(&limited);
+    coopdl_enter(&scope, coopdl_after(5 * MS));
+    await(&asked, 1);
+    int64_t bound = coopdl_after(30 * MS);
+    limit = bound;
+    coopdl_enter(&inner, bound);
+    cr_expect(read_errno(silent_pipe()) == EINTR);
+    assert_on_time(bound, "inner");
+    coopdl_leave(&inner);
+    cr_expect(coopdl_leave(&scope) == 1);
+}
+
+/* Peace at first, in which another scope is entered that is yet to expire. */
+Test(hooks, swallowed_around_another)
 {
     coopdl_scope scope, inner;
     verdict = COOPDL_PEACE;
     coopdl_set_hooks(&hooks);
     coopdl_enter(&scope, coopdl_after(5 * MS));
     await(&asked, 1);
-    verdict = COOPDL_CUT; /* for the inner one, when its time comes */
-    int64_t bound = coopdl_after(30 * MS);
-    coopdl_enter(&inner, bound);
+    coopdl_enter(&inner, coopdl_after(3600 * COOPDL_SECOND));
+    int now = asked;
+    await(&asked, now + 2);
+    cr_expect(asked_about == &scope);
+    verdict = COOPDL_CUT;
     cr_expect(read_errno(silent_pipe()) == EINTR);
-    assert_on_time(bound, "inner");
     coopdl_leave(&inner);
+    cr_expect(coopdl_leave(&scope) == 1);
+}
+
+/* Peace after a cut: what is called in it sleeps behind the trap, and is kicked when peace ends. */
+Test(hooks, peace_in_between)
+{
+    coopdl_scope scope;
+    verdict = COOPDL_CUT;
+    coopdl_set_hooks(&hooks);
+    coopdl_enter(&scope, coopdl_after(5 * MS));
+    cr_expect(read_errno(silent_pipe()) == EINTR);
+    verdict = COOPDL_PEACE;
+    int now = asked;
+    await(&asked, now + 2);
+    verdict = COOPDL_CUT;
+    int64_t begun = coopdl_now();
+    cr_expect(read_errno(silent_pipe()) != 0);
+    cr_expect(coopdl_now() - begun < 5 * COOPDL_SECOND);
     cr_expect(coopdl_leave(&scope) == 1);
 }
 

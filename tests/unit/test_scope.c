@@ -117,7 +117,7 @@ Test(scope, both_expired)
 {
     int fd = silent_pipe();
     coopdl_scope outer, inner;
-    int64_t first = coopdl_after(30 * MS), second = coopdl_after(90 * MS);
+    int64_t first = coopdl_after(100 * MS), second = coopdl_after(500 * MS);
     coopdl_enter(&outer, second);
     coopdl_enter(&inner, first);
     expect(read_errno(fd) == EINTR);
@@ -231,7 +231,7 @@ Test(scope, delivered)
 {
     int fd = silent_pipe();
     coopdl_scope scope, inner;
-    coopdl_enter(&scope, coopdl_after(50 * MS));
+    coopdl_enter(&scope, coopdl_after(300 * MS));
     expect(coopdl_deliver(&scope) == -1 && errno == EINVAL, "not expired yet");
     await_expiry(&scope);
     expect(coopdl_deliver(&scope) == 0);
@@ -409,7 +409,7 @@ static void enter_in_handler(int number)
 Test(scope, in_a_signal_handler)
 {
     coopdl_scope scope;
-    int64_t deadline = coopdl_after(50 * MS);
+    int64_t deadline = coopdl_after(500 * MS);
     signal(SIGUSR1, enter_in_handler);
     coopdl_enter(&scope, deadline);
     raise(SIGUSR1);

@@ -4,6 +4,7 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 
 TestSuite(thread, .timeout = 60);
 
@@ -27,6 +28,44 @@ Test(thread, ends_inside_a_scope)
         free(scope);
     }
     expect(poll(NULL, 0, 20) == 0, "nothing of them reaches this thread");
+}
+
+static void *enter_first(void *ready)
+{
+    atomic_int *count = ready;
+    coopdl_scope scope;
+    atomic_fetch_add(count, 1);
+    while (atomic_load(count) < 2)
+        ;
+    return coopdl_enter(&scope, coopdl_after(3600 * COOPDL_SECOND)) == 0 ? NULL : ready;
+}
+
+static int first_scopes(void)
+{
+    pthread_t threads[2];
+    atomic_int ready = 0;
+    int failed = 0;
+    for (int i = 0; i < 2; i++)
+        if (pthread_create(&threads[i], NULL, enter_first, &ready) != 0)
+            return 2;
+    for (int i = 0; i < 2; i++) {
+        void *result;
+        pthread_join(threads[i], &result);
+        failed |= result != NULL;
+    }
+    return failed;
+}
+
+/* The one installs what both need. */
+Test(thread, the_first_scopes_of_a_process_at_once)
+{
+    for (int round = 0; round < 300; round++) {
+        pid_t child = fork();
+        cr_assert(child >= 0);
+        if (child == 0)
+            _exit(first_scopes());
+        cr_assert(status_of(child) == 0, "round %d", round);
+    }
 }
 
 static void *wrong(const char *what)
@@ -73,9 +112,10 @@ Test(thread, records_are_recycled)
 static void *cut_once(void *deadline)
 {
     coopdl_scope scope;
-    coopdl_enter(&scope, *(int64_t *)deadline);
+    int64_t due = *(int64_t *)deadline, begun = coopdl_now();
+    coopdl_enter(&scope, due);
     int error = read_errno(silent_pipe());
-    int64_t late = coopdl_now() - *(int64_t *)deadline;
+    int64_t late = coopdl_now() - (due > begun ? due : begun); /* it may be started late itself */
     coopdl_leave(&scope);
     return wrong(error != EINTR ? "not cut" : late < 0 ? "early" : late > LATEST ? "late" : NULL);
 }
@@ -90,6 +130,24 @@ Test(thread, each_has_its_own)
         cr_assert(pthread_create(&threads[i], NULL, cut_once, &deadlines[i]) == 0);
     }
     expect(poll(NULL, 0, 120) == 0, "a thread without a scope is never kicked");
+    for (int i = 0; i < THREADS; i++) {
+        void *bad;
+        pthread_join(threads[i], &bad);
+        expect(!bad, "thread %d: %s", i, (char *)bad);
+    }
+}
+
+/* More than one slab of records holds; each thread is due in an order of its own, so that a slab's
+ * first deadline changes with every cut, and the last ones come while the first are kicked. */
+Test(thread, hundreds_have_their_own)
+{
+    enum { THREADS = 200, STRIDE = 77 };
+    pthread_t threads[THREADS];
+    int64_t deadlines[THREADS], begun = coopdl_after(50 * MS);
+    for (int i = 0; i < THREADS; i++) {
+        deadlines[i] = begun + MS * (i * STRIDE % THREADS);
+        cr_assert(pthread_create(&threads[i], NULL, cut_once, &deadlines[i]) == 0);
+    }
     for (int i = 0; i < THREADS; i++) {
         void *bad;
         pthread_join(threads[i], &bad);

@@ -4,22 +4,42 @@
     with coopdl.timeout(5):
         fetch(url)                  # any library, any blocking call, in any thread
 
-Until the block is left, nothing in it waits or computes longer than until its deadline:
-there DeadlineExceeded, a TimeoutError, is raised.  Scopes nest; of nested ones the earliest
-deadline rules.
+Nothing in the block waits or computes longer than until its deadline: there DeadlineReached is
+raised, which is no Exception, so that no handler of errors in the block takes it for one.  The end
+of the block turns it into DeadlineExceeded, a TimeoutError.  Scopes nest; of nested ones the
+earliest deadline rules.
+
+What must hold:
+1. Nothing of the program runs on a thread of the package's.
+2. Nothing is raised outside the block that it is for: not in a destructor or the callback of a weak
+   reference, not in __enter__ or __exit__, not behind the block.
+3. A scope whose `with` statement is over has been left, however it ended.
+4. Every `with`, `finally` and `except` in the block runs; `with lock:` has given its lock back.
+Clean-up in the block is left in peace for the grace (5 s unless given), then it is ended too.
 
 A process as a whole has a deadline when COOPDL_BUDGET says so (`coopdl 5s python3 app.py`,
-`python3 -m coopdl 5s app.py`); importing this package is all that it takes to have
-DeadlineExceeded raised in the main thread then.
+`python3 -m coopdl 5s app.py`); importing this package is all that it takes to have DeadlineReached
+raised in the main thread then, which is a KeyboardInterrupt there and ends the program as Ctrl-C
+does.
 
-Times are in seconds; absolute ones are those of time.monotonic().
+Times are in seconds, or a datetime.timedelta; absolute ones are those of time.monotonic().
+
+pytest finds this imported by coopdl.pth, and is told by this not to warn of it: PYTEST_DONT_REWRITE
 """
+import os
+import sys
+
+if not (3, 10) <= sys.version_info < (3, 15):
+    raise ImportError('coopdl needs CPython 3.10 to 3.14, and this is %s %d.%d'
+                      % (sys.implementation.name, *sys.version_info[:2]))
+
 from coopdl._coopdl import (
     DeadlineExceeded,
-    DeadlineInsists,
+    DeadlineReached,
     _install_budget,
     check,
     deadline,
+    move_on_after,
     preloaded,
     remaining,
     shield,
@@ -30,8 +50,10 @@ from coopdl._coopdl import (
 __all__ = [
     'DeadlineExceeded',
     'DeadlineInsists',
+    'DeadlineReached',
     'check',
     'deadline',
+    'move_on_after',
     'preloaded',
     'remaining',
     'shield',
@@ -39,4 +61,7 @@ __all__ = [
     'timeout_at',
 ]
 
-_install_budget()
+DeadlineInsists = DeadlineReached  # its name when it is raised again, up to 0.1
+
+# `python -m coopdl` turns the exception into its exit status, once it is there to do so.
+_install_budget(os.environ.pop('COOPDL_SCRIPT', '') == str(os.getpid()))

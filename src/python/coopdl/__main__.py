@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command: python -m coopdl DURATION SCRIPT [ARG]..., and python -m coopdl --check.
+"""The command: python -m coopdl DURATION SCRIPT | -m MOD | -c CODE [ARG]..., and --check.
 
 It becomes another Python (exec, so the process keeps its id and its terminal), with the
-library preloaded and the deadline in the environment, which runs the script.
+library preloaded and the deadline in the environment, which runs the program (_script.py).
 
 What must hold: whatever is wrong with the arguments is one line on stderr and exit status
 125, with nothing started; an earlier deadline from outside goes on to rule; the interpreter's
 own options are handed on.
 """
 import argparse
+import glob
+import importlib.util
 import os
 import re
 import sys
@@ -18,13 +20,14 @@ from coopdl import _check, _library
 
 FAILED, NOT_RUN, NOT_FOUND = 125, 126, 127  # as timeout(1) has them
 
-USAGE = 'python -m coopdl [--check | --version] DURATION SCRIPT [ARG]...'
+USAGE = 'python -m coopdl [--check | --version] DURATION (SCRIPT | -m MOD | -c CODE) [ARG]...'
 
 DESCRIPTION = """\
-Run SCRIPT, and have it end within DURATION: what waits or computes in its main
-thread then raises coopdl.DeadlineExceeded, blocking calls in other threads fail,
-and a script that goes on regardless is sent SIGTERM after the grace
-(COOPDL_GRACE, 5s).
+Run SCRIPT (a file, or a directory or archive with a __main__.py), the module MOD
+or CODE as the interpreter itself does, and have it end within DURATION: what
+waits or computes in its main thread then raises coopdl.DeadlineReached, blocking
+calls in other threads fail, and a program that goes on regardless is sent
+SIGTERM after the grace (COOPDL_GRACE, 5s).
 """
 
 EPILOG = """\
@@ -33,11 +36,11 @@ DURATION is a number of seconds (5, 2.5) or numbers with units d h m s ms us ns
 (COOPDL_DEADLINE, COOPDL_BUDGET) rules.
 
 Exit status:
-  124  if the deadline's exception ended SCRIPT
+  124  if a deadline's exception is in the chain of what ended the program
   125  if something is wrong with the arguments, or with the library
   126  if SCRIPT cannot be read
-  127  if SCRIPT cannot be found
-  that of SCRIPT otherwise
+  127  if SCRIPT or MOD cannot be found
+  that of the program otherwise
 """
 
 
@@ -53,8 +56,9 @@ def fail(message: object, status: int = FAILED) -> NoReturn:
 
 class Check(argparse.Action):
     def __call__(self, *_: object) -> NoReturn:
-        print(_check.report(), end='')
-        sys.exit(0)
+        text, status = _check.report()
+        print(text, end='')
+        sys.exit(status)
 
 
 class Version(argparse.Action):
@@ -67,13 +71,13 @@ def parser() -> Parser:
     parser = Parser(usage=USAGE, description=DESCRIPTION, epilog=EPILOG,
                     allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--check', nargs=0, action=Check,
-                        help='say what is in place here, and exit')
+                        help='say whether a deadline will be kept here, and exit: with 0 if '
+                             'it will, else 1')
     parser.add_argument('--version', nargs=0, action=Version,
                         help="print the library's version and exit")
     parser.add_argument('DURATION', help=argparse.SUPPRESS)
-    parser.add_argument('SCRIPT', help=argparse.SUPPRESS)
-    # All that follows SCRIPT is SCRIPT's, and there may be nothing.
-    parser.add_argument('ARG', nargs=argparse.REMAINDER, help=argparse.SUPPRESS).required = False
+    # All that follows is the program's.
+    parser.add_argument('PROGRAM', nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser
 
 
@@ -108,14 +112,40 @@ def interpreter() -> list[str]:
     return [sys.executable, *options]
 
 
+def check_module(name: str) -> None:
+    """Without importing anything of it: that is for the program to do."""
+    if importlib.util.find_spec(name.partition('.')[0]) is None:
+        fail(f"cannot find the module '{name}'", NOT_FOUND)
+
+
+def check_script(path: str) -> None:
+    if not os.path.exists(path):
+        fail(f"cannot find '{path}'", NOT_FOUND)
+    if os.path.isdir(path) and not glob.glob(os.path.join(glob.escape(path), '__main__.py*')):
+        fail(f"cannot read '{path}', a directory without a __main__.py", NOT_RUN)
+    if not os.access(path, os.R_OK):
+        fail(f"cannot read '{path}'", NOT_RUN)
+
+
+def check(program: list[str]) -> None:
+    """The program is a file, or -m or -c with what belongs to them, as for the interpreter."""
+    if not program:
+        fail(f'SCRIPT, -m MOD or -c CODE is missing; usage is {USAGE}')
+    option, argument = program[0][:2], program[0][2:]
+    if option not in ('-m', '-c'):
+        check_script(program[0])
+    elif not argument and len(program) < 2:
+        fail(f"{'MOD' if option == '-m' else 'CODE'} is missing behind {option}; usage is {USAGE}")
+    elif option == '-m':
+        check_module(argument or program[1])
+
+
 def main() -> None:
     given = parser().parse_args()
     environment = limited(given.DURATION)
-    if not os.path.exists(given.SCRIPT):
-        fail(f"cannot find '{given.SCRIPT}'", NOT_FOUND)
-    if os.path.isdir(given.SCRIPT) or not os.access(given.SCRIPT, os.R_OK):
-        fail(f"cannot read '{given.SCRIPT}'", NOT_RUN)
-    os.execve(sys.executable, [*interpreter(), given.SCRIPT, *given.ARG], environment)
+    check(given.PROGRAM)
+    environment['COOPDL_SCRIPT'] = str(os.getpid())
+    os.execve(sys.executable, [*interpreter(), *given.PROGRAM], environment)
 
 
 if __name__ == '__main__':

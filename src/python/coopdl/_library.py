@@ -6,19 +6,26 @@ looked up in the process, not on the disk.
 """
 import ctypes
 import errno
+import os
 
-import coopdl._coopdl  # noqa: F401  which brings the library with it
+import coopdl._coopdl  # which brings the library with it
 
 NEVER = 2**63 - 1  # COOPDL_NEVER
 
 
+class Info(ctypes.Structure):  # what dladdr fills in
+    _fields_ = [('file', ctypes.c_char_p), ('base', ctypes.c_void_p),
+                ('symbol', ctypes.c_char_p), ('address', ctypes.c_void_p)]
+
+
 def path() -> str:
-    with open('/proc/self/maps', encoding='utf-8', errors='surrogateescape') as maps:
-        for line in maps:
-            name = line.rstrip('\n').split(maxsplit=5)[5:]
-            if name and name[0].rpartition('/')[2].startswith('libcoopdl.so'):
-                return name[0]
-    raise RuntimeError('libcoopdl.so is not in /proc/self/maps: was it linked into the extension?')
+    """Of the loader, since a container may have no /proc."""
+    extension = ctypes.CDLL(coopdl._coopdl.__file__)  # finds what it is linked to as well
+    info = Info()
+    function = ctypes.cast(extension.coopdl_version, ctypes.c_void_p)
+    if not extension.dladdr(function, ctypes.byref(info)):
+        raise RuntimeError('the loader does not know where libcoopdl.so is from')
+    return os.path.realpath(os.fsdecode(info.file))
 
 
 def load() -> ctypes.CDLL:

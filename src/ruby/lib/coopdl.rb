@@ -7,7 +7,16 @@
 # under no interrupt mask of the thread that happened to start it, and again in
 # a forked child.
 
+require "monitor"
 require "timeout"
+
+unless RUBY_ENGINE == "ruby" && RUBY_VERSION.match?(/\A3\.[1-4]\./)
+  raise LoadError, "coopdl needs CRuby 3.1 to 3.4, and this is #{RUBY_ENGINE} #{RUBY_VERSION}"
+end
+if ENV["RUBY_MN_THREADS"] == "1" && (RUBY_VERSION.split(".").map(&:to_i) <=> [3, 3]) >= 0
+  raise LoadError, "coopdl: RUBY_MN_THREADS=1 moves threads from one native thread to another, and " \
+                   "a deadline belongs to one: unset it"
+end
 
 # Deadlines that a block cannot miss: blocking calls of any library end by then,
 # and so does code that computes.
@@ -24,6 +33,24 @@ module Coopdl
         end
       end
     end
+
+  # The names that Python's module gives to the same two.
+  DeadlineReached = ExitException
+  DeadlineExceeded = Timeout::Error
+
+  # What is raised in the main thread at a budget's end, and in a forked child when a block that its
+  # parent was in has expired: the process exits, through its ensure clauses.
+  class DeadlineExit < SystemExit
+  end
+
+  # What an error of Coopdl.timeout says of its cut (Timeout::Error#coopdl):
+  # the seconds given; the deadline and by when the block had ended, in seconds of
+  # Process::CLOCK_MONOTONIC; the thread, and the place in its code where the block was; whether the
+  # clean-up had to be ended as well, since it took longer than the grace; and which call the
+  # deadline has ended first, what that waited for, which library has made it, and for how many
+  # seconds it had waited: each nil where it is not known.
+  Cut = Struct.new(:limit, :deadline, :ended, :thread, :place, :forced,
+                   :call, :target, :library, :waited, keyword_init: true)
 
   # In a rescue or ensure clause, of whatever method or block.
   CLAUSE = /\A(?:rescue|ensure) in /
@@ -43,15 +70,47 @@ module Coopdl
       end
     end
 
+    # Whether the thread is in any rescue or ensure clause.
+    def in_clause?(thread)
+      (thread.backtrace_locations || []).any? { |place| CLAUSE.match?(place.label) }
+    end
+
+    # Whether the thread is in a call that Thread#wakeup does not end.
+    def wakeable?(thread)
+      place = thread.backtrace_locations&.first
+      place && !/(?:\A|[#.])(?:sleep|wait|stop)\z/.match?(place.label)
+    end
+
+    def describe(error, limit, deadline, thread, forced, facts)
+      ended = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+      call, target, library, waited = facts
+      cut = Cut.new(limit: limit, deadline: deadline, ended: ended, thread: thread,
+                    place: error.backtrace&.first, forced: forced,
+                    call: call, target: target, library: library, waited: waited).freeze
+      return if error.frozen?
+
+      error.extend(Described) unless error.respond_to?(:coopdl)
+      error.instance_variable_set(:@coopdl, cut)
+    end
+
+    # Ruby says nothing of an exit. This one was an error.
+    def report(exit)
+      error = Timeout::Error.new([exit.message, ended_first].compact.join(" "))
+      error.set_backtrace(exit.backtrace)
+      $stderr.write(error.full_message)
+    end
+
     def start_waiter
       Thread.handle_interrupt(Object => :immediate) do
-        waiter = Thread.new { wait_and_serve }
+        @waiter = waiter = Thread.new { wait_and_serve }
         waiter.name = "coopdl"
         waiter.report_on_exception = false
         waiter.thread_variable_set(:"\0__detached_thread__", true)
         ThreadGroup::Default.add(waiter) unless waiter.group.enclosed?
       end
     end
+
+    attr_reader :waiter
 
     # A fiber scheduler has timers of its own.
     def timeout_by(scheduler, seconds, klass, message, block)
@@ -67,6 +126,14 @@ module Coopdl
       end
     end
   end
+
+  # An error that says what was cut.
+  module Described
+    # @return [Coopdl::Cut, nil] nil where Coopdl did not raise it
+    attr_reader :coopdl
+  end
+  private_constant :Described
+  Timeout::Error.include(Described)
 
   # Has the waiter started anew in a forked child.
   module Forking

@@ -2,10 +2,21 @@
 # extconf.rb -- builds the extension against an installed libcoopdl.
 require "mkmf"
 
+unless RUBY_ENGINE == "ruby" && RUBY_VERSION.match?(/\A3\.[1-4]\./)
+  abort "coopdl needs CRuby 3.1 to 3.4, and this is #{RUBY_ENGINE} #{RUBY_VERSION}"
+end
 pkg_config("coopdl")
 unless have_header("coopdl.h") && have_library("coopdl", "coopdl_set_hooks", "coopdl.h")
   abort "libcoopdl is missing: install it first (meson install), and have pkg-config find coopdl.pc"
 end
 have_func("rb_postponed_job_preregister", "ruby/debug.h")
 append_cflags(%w[-std=gnu11 -Wall -Wextra])
+
+# What is compiled here may be copied to a system with an older glibc, beside its Ruby: of functions
+# that got a second version with 2.34 it asks for the first, as the library does.
+first = { "x86_64" => "GLIBC_2.2.5", "aarch64" => "GLIBC_2.17" }[RbConfig::CONFIG["host_cpu"]]
+if first && have_macro("__GLIBC__", "features.h")
+  File.write("portable.h", %w[sem_init sem_post].map { |name| %(__asm__(".symver #{name},#{name}@#{first}");\n) }.join)
+  $CFLAGS << " -include portable.h"
+end
 create_makefile("coopdl/coopdl")

@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* init.c -- the module Coopdl, and its small methods. */
-#include "expiry.h"
+#include "exception.h"
+#include "handle.h"
+#include "joins.h"
+#include "monitor.h"
+#include "pipe.h"
+#include "processes.h"
 #include "scope.h"
 #include "timeout.h"
+#include "waiter.h"
 
 static VALUE seconds(int64_t nanoseconds)
 {
@@ -89,16 +95,24 @@ static struct scope *expired(void)
 static VALUE check(VALUE self)
 {
     struct scope *scope = expired();
-    if (scope && coopdl_expiry_on_its_way(scope))
-        coopdl_expiry_take(scope);
-    if (scope) {
-        VALUE klass =
-            NIL_P(scope->klass) ? rb_const_get(self, rb_intern("ExitException")) : scope->klass;
-        rb_exc_raise(coopdl_expiry_exception(scope, klass));
-    }
+    (void)self;
+    if (!scope && coopdl_remaining() == 0 && rb_thread_current() == coopdl_budget.thread)
+        scope = &coopdl_budget;
+    if (scope && coopdl_exception_on_its_way(scope))
+        coopdl_exception_take(scope);
+    if (scope)
+        coopdl_exception_raise(scope);
     if (coopdl_remaining() == 0)
-        rb_raise(rb_path2class("Timeout::Error"), "execution expired");
+        rb_exc_raise(rb_exc_new_cstr(coopdl_exception_internal(), "execution expired"));
     return Qnil;
+}
+
+/* What the budget has ended first in the calling thread, as text, or nil. */
+static VALUE ended_first(VALUE self)
+{
+    char text[512];
+    (void)self;
+    return coopdl_describe(NULL, text, sizeof(text)) > 0 ? rb_external_str_new_cstr(text) : Qnil;
 }
 
 void Init_coopdl(void); /* Ruby looks for it */
@@ -111,11 +125,18 @@ __attribute__((visibility("default"))) void Init_coopdl(void)
     rb_define_singleton_method(module, "preloaded?", preloaded, 0);
     rb_define_singleton_method(module, "shield", shield, 0);
     rb_define_singleton_method(module, "check!", check, 0);
+    rb_define_private_method(rb_singleton_class(module), "ended_first", ended_first, 0);
     /* That of the library. */
     rb_define_const(module, "VERSION", rb_obj_freeze(rb_str_new_cstr(coopdl_version())));
     coopdl_scope_init();
     coopdl_timeout_init(module);
-    coopdl_expiry_init(module);
+    coopdl_handle_init(module);
+    coopdl_exception_init(module);
+    coopdl_waiter_init(module);
+    coopdl_monitor_init();
+    coopdl_joins_init();
+    coopdl_pipe_init();
+    coopdl_processes_init(module);
     if (coopdl_deadline() != COOPDL_NEVER) /* the budget's end is to be raised */
-        coopdl_expiry_start();
+        coopdl_waiter_start();
 }

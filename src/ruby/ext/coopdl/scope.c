@@ -16,10 +16,16 @@
  */
 #include "scope.h"
 
+#include "activity.h"
+#include "turn.h"
+
 #include <errno.h>
 #include <pthread.h>
+#include <stdlib.h>
 
 __thread struct scope *coopdl_innermost;
+
+struct scope coopdl_budget;
 
 static struct scope *youngest;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -41,10 +47,19 @@ static void link_in(struct scope *scope)
     pthread_mutex_unlock(&lock);
 }
 
+void coopdl_scope_unqueue(struct scope *scope)
+{
+    if (NIL_P(scope->queued))
+        return;
+    scope->queued = Qnil;
+    coopdl_turn_raised(scope->activity);
+}
+
 void coopdl_scope_unlink(struct scope *scope)
 {
     if (scope->given_up)
         return;
+    coopdl_scope_unqueue(scope); /* it went with the queue of a thread that was killed */
     pthread_mutex_lock(&lock);
     if (scope->inner)
         scope->inner->outer = scope->outer;
@@ -71,11 +86,16 @@ static void enter(struct scope *scope)
 {
     scope->thread = rb_thread_current();
     scope->fiber = rb_fiber_current();
-    scope->exception = scope->queued = Qnil;
-    scope->left = scope->given_up = false;
+    scope->exception = scope->queued = scope->handle = Qnil;
+    scope->left = scope->given_up = scope->inherited = scope->thrown = false;
     scope->serial = ++serials;
     scope->sent = scope->raised = false;
+    scope->activity = coopdl_activity();
+    scope->held = scope->activity->held - scope->activity->entering;
+    scope->stopped = 0;
+    scope->insists = false;
     atomic_init(&scope->stage, STAGE_ENTERED);
+    atomic_init(&scope->deferred, false);
     atomic_init(&scope->asked, 0);
     atomic_init(&scope->sent_at, 0);
     atomic_init(&scope->wanted, false);
@@ -97,7 +117,7 @@ void coopdl_scope_enter(struct scope *scope, int64_t deadline)
 void coopdl_scope_shield(struct scope *scope)
 {
     scope->shield = true;
-    scope->deadline = COOPDL_NEVER;
+    scope->deadline = scope->grace = COOPDL_NEVER;
     scope->klass = scope->message = scope->tag = Qnil;
     enter(scope);
 }
@@ -111,6 +131,21 @@ int coopdl_scope_leave(struct scope *scope)
     for (struct scope *inner = scope->inner; inner; inner = inner->inner)
         enter_core(inner);
     return passed;
+}
+
+bool coopdl_scope_over(const struct scope *scope, int64_t now)
+{
+    return scope->grace < COOPDL_NEVER - scope->deadline && now >= scope->deadline + scope->grace;
+}
+
+struct scope *coopdl_scope_own(uint64_t serial)
+{
+    struct scope *scope = coopdl_innermost;
+    while (scope && scope->serial != serial)
+        scope = scope->outer;
+    if (serial == coopdl_budget.serial && rb_thread_current() == coopdl_budget.thread)
+        scope = &coopdl_budget;
+    return scope;
 }
 
 struct scope *coopdl_scope_youngest(void)
@@ -147,6 +182,12 @@ bool coopdl_scope_shielded(const struct scope *scope)
     return false;
 }
 
+bool coopdl_scope_in_monitor(const struct scope *scope)
+{
+    const struct activity *activity = scope->activity;
+    return activity && activity->held > activity->entering + scope->held;
+}
+
 void coopdl_scope_forked(void)
 {
     lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
@@ -163,6 +204,36 @@ void coopdl_scope_forked(void)
     }
 }
 
+/* What had been sent was for the old deadline; what is in the queue already still comes. */
+void coopdl_scope_move(struct scope *scope, int64_t deadline)
+{
+    scope->deadline = deadline;
+    if (coopdl_move(&scope->core, deadline) != 0 || !NIL_P(scope->queued))
+        return;
+    atomic_store(&scope->asked, 0);
+    atomic_store(&scope->stage, STAGE_ENTERED);
+}
+
+/* One whose exception is at work here, too, goes on with that. */
+void coopdl_scope_inherit(int64_t later)
+{
+    for (struct scope *scope = coopdl_innermost; scope; scope = scope->outer) {
+        int64_t now = coopdl_now(), from = scope->deadline > now ? scope->deadline : now;
+        scope->inherited = true;
+        scope->queued = Qnil; /* the child's queue is empty */
+        if (!scope->shield && !scope->left && atomic_load(&scope->stage) != STAGE_AT_WORK &&
+            later < COOPDL_NEVER - from)
+            coopdl_scope_move(scope, from + later);
+    }
+}
+
+void coopdl_scope_detach(void)
+{
+    for (struct scope *scope = coopdl_innermost; scope; scope = scope->outer)
+        if (scope->inherited && !scope->shield && !scope->left)
+            coopdl_scope_move(scope, COOPDL_NEVER);
+}
+
 static void mark(void *unused)
 {
     (void)unused;
@@ -172,6 +243,7 @@ static void mark(void *unused)
         rb_gc_mark(scope->klass);
         rb_gc_mark(scope->message);
         rb_gc_mark(scope->tag);
+        rb_gc_mark(scope->handle);
         rb_gc_mark(scope->exception);
         rb_gc_mark(scope->queued);
     }
@@ -182,8 +254,36 @@ static const rb_data_type_t scopes_type = {
     .function = {.dmark = mark},
 };
 
+/* As the library reads it; what it does not understand has ended the process before main. */
+static int64_t budgets_grace(void)
+{
+    const char *text = getenv("COOPDL_GRACE");
+    int64_t grace = COOPDL_NEVER;
+    if (!text)
+        return 5 * COOPDL_SECOND;
+    coopdl_duration(text, &grace); /* or `off` */
+    return grace;
+}
+
+static void init_budget(void)
+{
+    coopdl_budget.deadline = coopdl_deadline();
+    coopdl_budget.grace = budgets_grace();
+    coopdl_budget.klass = coopdl_budget.handle = Qnil;
+    coopdl_budget.message = rb_obj_freeze(rb_str_new_cstr("execution expired"));
+    coopdl_budget.exception = coopdl_budget.queued = Qnil;
+    coopdl_budget.serial = UINT64_MAX;
+    coopdl_budget.thread = rb_thread_main();
+    if (rb_thread_current() == coopdl_budget.thread)
+        coopdl_budget.activity = coopdl_activity();
+    rb_gc_register_address(&coopdl_budget.message);
+    rb_gc_register_address(&coopdl_budget.exception);
+    rb_gc_register_address(&coopdl_budget.thread);
+}
+
 void coopdl_scope_init(void)
 {
+    init_budget();
     static char something; /* an object without data is not marked */
     rb_gc_register_mark_object(TypedData_Wrap_Struct(rb_cObject, &scopes_type, &something));
 }

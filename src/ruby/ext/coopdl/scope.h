@@ -17,24 +17,34 @@ enum stage {
     STAGE_ENTERED, /* no exception has been sent */
     STAGE_SENT,    /* one is in the thread's queue */
     STAGE_AT_WORK, /* it has been raised; whether it still is at work is to be looked at */
-    STAGE_OVER     /* it has been raised, and that was that */
+    STAGE_OVER     /* one of a given class has been raised and rescued: that was that */
 };
 
 struct scope {
     coopdl_scope core; /* first: the hook gets its address */
     bool shield;
+    bool inherited;                /* by a forked child, which is inside the block no more */
     struct scope *outer, *inner;   /* of the same native thread */
     struct scope *older, *younger; /* of all threads */
-    int64_t deadline;
+    _Atomic int64_t deadline;      /* the hook reads it, and who cancels sets it */
+    int64_t grace; /* ns behind the deadline for the clean-up; COOPDL_NEVER: no limit */
     bool left;     /* but still linked */
     bool given_up; /* and not linked */
     VALUE thread, fiber, klass, message;
-    VALUE tag;         /* to throw to its end */
-    VALUE exception;   /* the last one that was sent or raised for this scope */
-    VALUE queued;      /* the one that was sent and has not been raised yet, or nil */
-    uint64_t serial;   /* never used again, unlike the address */
-    bool sent, raised; /* ever */
+    VALUE tag;                 /* to throw to its end */
+    VALUE handle;              /* the Coopdl::Scope that Ruby code has of it, or nil */
+    VALUE exception;           /* the last one that was sent or raised for this scope */
+    VALUE queued;              /* the one that was sent and has not been raised yet, or nil */
+    uint64_t serial;           /* never used again, unlike the address */
+    bool sent, raised;         /* ever */
+    bool thrown;               /* to its tag */
+    int64_t raised_work;       /* the processor time that its thread had used then */
+    struct activity *activity; /* what its thread is in */
+    int held;                  /* monitors that it had entered before the scope */
+    unsigned stopped;          /* how often in a row the waiter found its thread waiting */
     _Atomic int stage;
+    bool insists;           /* the waiter sends to it wherever its thread is */
+    _Atomic bool deferred;  /* the waiter sends nothing now: nothing is cut either */
     _Atomic unsigned asked; /* by the hook, how often, while nothing has been sent */
     _Atomic int64_t sent_at;
     _Atomic bool wanted; /* the waiter is to look at it */
@@ -42,6 +52,15 @@ struct scope {
 
 /* The calling thread's innermost scope. */
 extern __thread struct scope *coopdl_innermost;
+
+/* What stands for the budget: the main thread is inside it.  It is in no chain. */
+extern struct scope coopdl_budget;
+
+/* Whether the clean-up's time is over as well. */
+bool coopdl_scope_over(const struct scope *scope, int64_t now);
+
+/* The calling thread's scope of that serial number; the budget in the main thread. */
+struct scope *coopdl_scope_own(uint64_t serial);
 
 /* Fills in a scope, links it and enters it; raises if the library refuses. */
 void coopdl_scope_enter(struct scope *scope, int64_t deadline);
@@ -51,6 +70,9 @@ void coopdl_scope_shield(struct scope *scope);
  * linked, for an exception that was sent to find it. */
 int coopdl_scope_leave(struct scope *scope);
 void coopdl_scope_unlink(struct scope *scope);
+
+/* What was sent is in its thread's queue no longer. */
+void coopdl_scope_unqueue(struct scope *scope);
 
 /* The youngest of all scopes; the next is `older`.  With the GVL. */
 struct scope *coopdl_scope_youngest(void);
@@ -65,8 +87,19 @@ bool coopdl_scope_visit(const coopdl_scope *core, bool (*look)(struct scope *, v
 /* Whether a shield was entered after the scope in the same thread. */
 bool coopdl_scope_shielded(const struct scope *scope);
 
+/* Whether its thread has entered a monitor inside the scope and is yet to leave it. */
+bool coopdl_scope_in_monitor(const struct scope *scope);
+
+/* Another deadline for a scope of the calling thread. */
+void coopdl_scope_move(struct scope *scope, int64_t deadline);
+
 /* In a forked child, before anything else: what is left is the forking thread's. */
 void coopdl_scope_forked(void);
+
+/* In a forked child, with the GVL: what this thread is inside it has inherited, and that expires
+ * so much later than in the parent; or it is taken out of it. */
+void coopdl_scope_inherit(int64_t later);
+void coopdl_scope_detach(void);
 
 void coopdl_scope_init(void);
 

@@ -6,40 +6,57 @@
  * raised any more, so it is taken out of the thread's queue before the method
  * goes on.  No interrupt is looked at between the block's end and the leaving.
  *
- * A block that ends before its deadline gives what it gives.  After it:
+ * A block that ends before its deadline gives what it gives.  After it, `timeout`
+ * raises Timeout::Error, or the class given, and `move_on_after` gives nil:
  *
- *   ended with                          what Coopdl.timeout does
- *   this scope's exception              raises Timeout::Error, or the class given
- *   another scope's, an exit, a break   lets it pass
- *   an error that follows from ours     lets it pass: the clean-up's own
+ *   ended with                          what follows
+ *   this scope's exception              that
+ *   another scope's, an exit, a break   it passes
+ *   an error that follows from ours     it passes: the clean-up's own
  *   Errno::ETIMEDOUT or EINTR, and
- *   any other StandardError             raises, with that error as the cause:
- *                                       it is what a call was cut with
- *   a value, or a throw of ours         raises: what was cut was swallowed.  But
- *                                       a class that was given and has been
- *                                       raised may be rescued in the block
+ *   any other StandardError             that, with the error as the cause: it is
+ *                                       what a call was cut with
+ *   a value, or a throw of ours         that: what was cut was swallowed.  But a
+ *                                       class that was given and has been raised
+ *                                       may be rescued in the block
+ *
+ * In a forked child the block's end is not where its parent's code goes on: the
+ * child exits there, through the ensure clauses around it.
  */
 #include "timeout.h"
 
-#include "expiry.h"
+#include "exception.h"
+#include "handle.h"
 #include "scope.h"
+#include "waiter.h"
 
 #include <math.h>
 #include <ruby/fiber/scheduler.h>
+#include <stdio.h>
+#include <string.h>
 
 struct call {
     struct scope scope;
     VALUE seconds;
+    bool silent;  /* its end is no error: move_on_after */
     bool expired; /* before the scope was left */
     bool raised;  /* its exception, in the block */
+    bool over;    /* the clean-up took longer than the grace */
+    bool known;   /* what was ended first */
+    struct coopdl_cut cut;
+    char text[512];
 };
 
-static VALUE coopdl;
+/* How long the clean-up may take where nothing is said. */
+#define GRACE (5 * COOPDL_SECOND)
 
-static int64_t float_to_ns(double seconds)
+static VALUE coopdl, fiber_class;
+
+/* `what` is named if it is no time. */
+static int64_t float_to_ns(double seconds, const char *what)
 {
-    if (isnan(seconds))
-        rb_raise(rb_eArgError, "Timeout sec must be a non-negative number");
+    if (isnan(seconds) || seconds < 0)
+        rb_raise(rb_eArgError, "%s must be a non-negative number", what);
     double ns = ceil(seconds * 1e9);
     return ns >= 9.2e18 ? COOPDL_NEVER : (int64_t)ns;
 }
@@ -52,8 +69,20 @@ static int64_t to_ns(VALUE seconds)
         return whole > COOPDL_NEVER / COOPDL_SECOND ? COOPDL_NEVER : whole * COOPDL_SECOND;
     }
     if (RB_FLOAT_TYPE_P(seconds))
-        return float_to_ns(RFLOAT_VALUE(seconds));
-    return float_to_ns(NUM2DBL(rb_funcall(DBL2NUM(0.0), '+', 1, seconds)));
+        return float_to_ns(RFLOAT_VALUE(seconds), "Timeout sec");
+    return float_to_ns(NUM2DBL(rb_funcall(DBL2NUM(0.0), '+', 1, seconds)), "Timeout sec");
+}
+
+static int64_t to_grace(VALUE options)
+{
+    VALUE seconds = Qundef;
+    ID grace = rb_intern("grace");
+    if (NIL_P(options))
+        return GRACE;
+    rb_get_kwargs(options, &grace, 0, 1, &seconds);
+    if (seconds == Qundef)
+        return GRACE;
+    return NIL_P(seconds) ? COOPDL_NEVER : float_to_ns(NUM2DBL(seconds), "grace");
 }
 
 static bool is_limit(VALUE seconds)
@@ -71,7 +100,8 @@ static bool is_limit(VALUE seconds)
 
 static VALUE run_block(VALUE arguments)
 {
-    return rb_yield(((struct call *)arguments)->seconds);
+    struct call *call = (struct call *)arguments;
+    return rb_yield(call->silent ? coopdl_handle(&call->scope) : call->seconds);
 }
 
 static VALUE leave(VALUE arguments)
@@ -82,8 +112,12 @@ static VALUE leave(VALUE arguments)
      * have ended by it. */
     call->expired = coopdl_scope_leave(scope) == 1 || scope->sent || coopdl_passed(scope->deadline);
     call->raised = scope->raised;
+    call->known = call->expired && coopdl_cut_of(&scope->core, &call->cut) == 1 &&
+                  coopdl_describe(&scope->core, call->text, sizeof(call->text)) > 0;
+    call->over = call->expired && coopdl_scope_over(scope, coopdl_now());
+    coopdl_handle_end(scope, call->expired);
     if (!NIL_P(scope->queued))
-        coopdl_expiry_collect(scope);
+        coopdl_exception_collect(scope);
     return Qnil;
 }
 
@@ -106,7 +140,7 @@ static VALUE bounded(VALUE arguments)
 static bool follows(VALUE error, uint64_t serial)
 {
     for (; !NIL_P(error); error = rb_funcall(error, rb_intern("cause"), 0))
-        if (coopdl_expiry_owner(error) == serial)
+        if (coopdl_exception_owner(error) == serial)
             return true;
     return false;
 }
@@ -119,6 +153,55 @@ static bool is_cut(VALUE error)
            rb_obj_is_kind_of(error, rb_path2class("Errno::EINTR"));
 }
 
+/* rubygems' `require` looks whether it has its lock, takes it, and looks again in an ensure clause.
+ * It calls it an error when it was interrupted before the first look. */
+static bool is_rubygems(VALUE error)
+{
+    static const char start[] = "CRITICAL: RUBYGEMS_ACTIVATION_MONITOR";
+    VALUE message = rb_obj_as_string(error);
+    return rb_obj_is_instance_of(error, rb_eRuntimeError) &&
+           strncmp(StringValueCStr(message), start, sizeof(start) - 1) == 0;
+}
+
+static VALUE default_message(void)
+{
+    static VALUE expired;
+    if (!expired) {
+        expired = rb_obj_freeze(rb_str_new_cstr("execution expired"));
+        rb_gc_register_mark_object(expired);
+    }
+    return expired;
+}
+
+/* The program's own text is left as it is; stdlib's, which programs match, is followed by what was
+ * ended. */
+static VALUE message_of(const struct call *call)
+{
+    VALUE message = call->scope.message;
+    if (!call->known || message != default_message() || !NIL_P(call->scope.klass))
+        return message;
+    char text[sizeof("execution expired ") + sizeof(call->text)];
+    snprintf(text, sizeof(text), "execution expired %s", call->text);
+    return rb_external_str_new_cstr(text);
+}
+
+/* A path may be in it. */
+static VALUE text_or_nil(const char *text)
+{
+    return *text ? rb_external_str_new_cstr(text) : Qnil;
+}
+
+/* What was ended first, as the last members of Coopdl::Cut. */
+static VALUE facts_of(const struct call *call)
+{
+    const struct coopdl_cut *cut = &call->cut;
+    if (!call->known)
+        return rb_ary_new();
+    return rb_ary_new_from_args(
+        4, text_or_nil(cut->call), text_or_nil(cut->target), text_or_nil(cut->library),
+        cut->waited < 0 ? Qnil : DBL2NUM((double)cut->waited / COOPDL_SECOND));
+}
+
 /* The place where the block was is of more use than ours. */
 NORETURN(static void raise_timeout(struct call *call));
 static void raise_timeout(struct call *call)
@@ -126,25 +209,38 @@ static void raise_timeout(struct call *call)
     struct scope *scope = &call->scope;
     VALUE klass = NIL_P(scope->klass) ? rb_path2class("Timeout::Error") : scope->klass;
     VALUE sent = scope->exception;
-    VALUE error = rb_funcall(klass, rb_intern("exception"), 1, scope->message);
+    VALUE error = rb_funcall(klass, rb_intern("exception"), 1, message_of(call));
     VALUE backtrace = NIL_P(sent) ? Qnil : rb_funcall(sent, rb_intern("backtrace"), 0);
     if (!NIL_P(backtrace))
         rb_funcall(error, rb_intern("set_backtrace"), 1, backtrace);
+    rb_funcall(coopdl, rb_intern("describe"), 6, error, call->seconds,
+               DBL2NUM((double)scope->deadline / COOPDL_SECOND), scope->thread,
+               call->over ? Qtrue : Qfalse, facts_of(call));
     rb_exc_raise(error);
+}
+
+/* The scope's own end, in the thread and process that it is for. */
+static VALUE end_expired(struct call *call)
+{
+    if (call->scope.inherited)
+        rb_exc_raise(coopdl_exception_exit(&call->scope));
+    if (!call->silent)
+        raise_timeout(call);
+    return Qnil;
 }
 
 static VALUE conclude_error(VALUE arguments, VALUE error)
 {
     struct call *call = (struct call *)arguments;
-    uint64_t serial = call->scope.serial, owner = coopdl_expiry_owner(error);
+    uint64_t serial = call->scope.serial, owner = coopdl_exception_owner(error);
     bool own = owner == serial, given = !NIL_P(call->scope.klass);
-    if (own && !given)
-        raise_timeout(call);
-    bool cut = call->expired && !owner && is_cut(error);
+    if (own && (!given || call->scope.inherited))
+        return end_expired(call);
+    bool cut = call->expired && !owner && (is_cut(error) || is_rubygems(error));
     if (!cut && (!call->expired || owner || (given && call->raised) ||
                  !rb_obj_is_kind_of(error, rb_eStandardError) || follows(error, serial)))
         rb_exc_raise(error);
-    raise_timeout(call);
+    return end_expired(call);
 }
 
 static VALUE concluded(RB_BLOCK_CALL_FUNC_ARGLIST(tag, arguments))
@@ -155,60 +251,95 @@ static VALUE concluded(RB_BLOCK_CALL_FUNC_ARGLIST(tag, arguments))
 
 static VALUE with_limit(struct call *call)
 {
-    coopdl_expiry_start();
+    coopdl_waiter_start();
     int64_t limit = to_ns(call->seconds);
     call->scope.tag = rb_obj_alloc(rb_cObject);
     coopdl_scope_enter(&call->scope, coopdl_after(limit));
     VALUE value = rb_catch_obj(call->scope.tag, concluded, (VALUE)call);
-    if (call->expired && (NIL_P(call->scope.klass) || !call->raised))
-        raise_timeout(call);
+    if (call->expired && (NIL_P(call->scope.klass) || !call->raised || call->scope.thrown))
+        value = end_expired(call);
     RB_GC_GUARD(call->scope.klass);
     RB_GC_GUARD(call->scope.message);
     return value;
 }
 
+/* What the thread has, or the program says that it has: then that is asked, as stdlib does. */
+static VALUE scheduler_with_timers(void)
+{
+    ID current = rb_intern("current_scheduler");
+    VALUE scheduler = rb_method_basic_definition_p(CLASS_OF(fiber_class), current)
+                          ? rb_fiber_scheduler_current()
+                          : rb_funcall(fiber_class, current, 0);
+    bool has = !NIL_P(scheduler) && rb_respond_to(scheduler, rb_intern("timeout_after"));
+    return has ? scheduler : Qnil;
+}
+
 /*
  * Runs the block, and ends it when it takes longer than that.
- * @overload timeout(sec, klass = nil, message = nil)
+ * @overload timeout(sec, klass = nil, message = nil, grace: 5.0)
  *   @param sec [Numeric, nil] seconds; 0 and nil: no limit
  *   @param klass [Class, nil] raised inside and outside the block, in place of an
  *     internal exception inside and Timeout::Error outside
  *   @param message [String, nil] its message, else "execution expired"
+ *   @param grace [Numeric, nil] seconds that the block's clean-up (ensure, rescue) may take from
+ *     the deadline on; then what it waits in is cut, and it is raised in as well, again and again.
+ *     nil: no limit
  *   @yieldparam sec what was given
  *   @return what the block returns
  *   @raise [ArgumentError] for a negative limit
  */
 static VALUE timeout(int argc, const VALUE *argv, VALUE self)
 {
-    static VALUE expired;
-    VALUE seconds, klass, message;
-    if (!expired) {
-        expired = rb_obj_freeze(rb_str_new_cstr("execution expired"));
-        rb_gc_register_mark_object(expired);
-    }
-    rb_check_arity(argc, 1, 3);
-    seconds = argv[0];
-    klass = argc > 1 ? argv[1] : Qnil;
-    message = argc > 2 ? argv[2] : Qnil;
+    VALUE seconds, klass, message, options;
+    (void)self;
+    (rb_scan_args)(argc, argv, "12:", &seconds, &klass, &message, &options);
+    int64_t grace = to_grace(options);
     if (!is_limit(seconds))
         return rb_yield(seconds);
     rb_need_block();
-    VALUE scheduler = rb_fiber_scheduler_current();
-    if (!NIL_P(scheduler) && rb_respond_to(scheduler, rb_intern("timeout_after"))) {
+    VALUE scheduler = scheduler_with_timers();
+    if (!NIL_P(scheduler)) {
         return rb_funcall(coopdl, rb_intern("timeout_by"), 5, scheduler, seconds, klass,
-                          NIL_P(message) ? expired : message, rb_block_proc());
+                          NIL_P(message) ? default_message() : message, rb_block_proc());
     }
     struct call call = {
         .scope = {.klass = RTEST(klass) ? klass : Qnil,
-                  .message = RTEST(message) ? message : expired},
+                  .message = RTEST(message) ? message : default_message(),
+                  .grace = grace},
         .seconds = seconds,
     };
+    return with_limit(&call);
+}
+
+/*
+ * Runs the block, and goes on behind it when it takes longer than that: no error. Ask the scope
+ * whether it did.
+ * @overload move_on_after(sec, grace: 5.0)
+ *   @param sec [Numeric, nil] seconds; 0 and nil: no limit, but the block can be cancelled
+ *   @param grace see {timeout}
+ *   @yieldparam scope [Coopdl::Scope]
+ *   @return what the block returns, or nil
+ *   @raise [ArgumentError] for a negative limit
+ */
+static VALUE move_on_after(int argc, const VALUE *argv, VALUE self)
+{
+    VALUE seconds, options;
     (void)self;
+    (rb_scan_args)(argc, argv, "1:", &seconds, &options);
+    int64_t grace = to_grace(options);
+    rb_need_block();
+    struct call call = {
+        .scope = {.klass = Qnil, .message = default_message(), .grace = grace},
+        .seconds = is_limit(seconds) ? seconds : DBL2NUM(HUGE_VAL),
+        .silent = true,
+    };
     return with_limit(&call);
 }
 
 void coopdl_timeout_init(VALUE module)
 {
     coopdl = module;
+    fiber_class = rb_path2class("Fiber");
     rb_define_singleton_method(module, "timeout", timeout, -1);
+    rb_define_singleton_method(module, "move_on_after", move_on_after, -1);
 }

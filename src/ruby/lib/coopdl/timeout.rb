@@ -11,6 +11,18 @@ module Timeout
   # What is raised inside the block, as the current gem `timeout` names it.
   ExitException = Coopdl::ExitException unless const_defined?(:ExitException, false)
 
+  remove_const :State if const_defined?(:State, false)
+
+  # Where the gem `timeout` keeps its thread: its own tests, and others, end that by this way.
+  class State
+    def self.instance
+      @instance ||= new
+      @instance.instance_variable_set(:@timeout_thread, Coopdl.send(:waiter))
+      @instance
+    end
+  end
+  private_constant :State
+
   singleton_class.send(:remove_method, :timeout)
   remove_method :timeout
 

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* arrival.h -- what happens where a kick arrives, and how an exec keeps one away. */
+#ifndef COOPDL_CORE_ARRIVAL_H
+#define COOPDL_CORE_ARRIVAL_H
+
+#include "core/thread.h"
+
+#include <signal.h>
+#include <stdbool.h>
+
+/* A kick, as any signal of its number, was taken from the queue by the calling thread, in a wait
+ * for it: what the handler would have done.  False if it is none of ours. */
+bool coopdl_kick_taken(const siginfo_t *info);
+
+/* Around an exec: a kick that is on its way would end the new program, which has no handler for it.
+ * False if there is nothing to hold, as in a vfork child; else the kicks are held until they are
+ * released. */
+bool coopdl_kick_hold(void);
+void coopdl_kick_release(void);
+
+/* The kick of a budget's end has come in a handler: stdio's read may be what it has interrupted
+ * (preload/stdio.c).  Null where that cannot be told. */
+extern void (*coopdl_reader_kicked)(struct coopdl_thread *thread, void *context);
+
+#endif

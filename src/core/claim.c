@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * claim.c -- a thread claims a record at its first deadline, and gives it back at
+ * its end.
+ *
+ * With its record the thread gets what a deadline needs: the kick's handler, the
+ * notes of sockets, the budget as its outermost scope, and what was lent to it
+ * before.
+ *
+ * What must hold: claiming is async-signal-safe and takes no lock.
+ *
+ * Interleavings.  A signal handler that claims while its thread is claiming
+ * would leave it with two records: so all signals are blocked meanwhile.
+ *
+ * A record may be reserved for a thread that has none (lend.c).  When that thread
+ * claims, it wins one of its own, and then looks for a reserved one, whose loan
+ * it takes over.  Who reserves looks for a claimed one afterwards.  So one of the
+ * two finds the other; who takes the reserved one away does so with a compare and
+ * exchange on its tid.  The lender finds the claimed record while the thread takes
+ * over what an older reservation says: so the thread has its own kick meanwhile, as
+ * everybody has who changes a loan, or the new loan would be lost, or one that was
+ * taken back would come again.  The thread that claims does not wait for its kick, whose
+ * holder may be running a hook that waits for what this thread holds: the next
+ * look at the threads frees the record (tick.c).
+ */
+#include "core/claim.h"
+
+#include "core/budget.h"
+#include "core/hangup.h"
+#include "core/kept.h"
+#include "core/kick.h"
+#include "core/pause.h"
+#include "core/process.h"
+#include "core/scheduler.h"
+#include "core/scope.h"
+#include "core/sys.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+static _Atomic uint32_t at_exit_key; /* and one; 0: there is none */
+
+static void give_back(void *record)
+{
+    struct coopdl_thread *thread = record;
+    atomic_store(&thread->tid, LEAVING);
+    coopdl_abandon(thread);
+    coopdl_kick_settle(thread);
+    atomic_store(&thread->word, WORD_NEVER);
+    coopdl_self = coopdl_shown = NULL;
+    coopdl_free_record(thread);
+    coopdl_scheduler_loses();
+}
+
+/* Made with the first deadline, so that a process without one has all its keys.  With a budget that
+ * is before main, and the key among the first 32, for which pthread_setspecific allocates nothing;
+ * else in coopdl_enter.  Of two threads that come at once, one gives its own back. */
+static bool give_back_at_exit(struct coopdl_thread *thread)
+{
+    uint32_t key = atomic_load(&at_exit_key);
+    pthread_key_t made;
+    if (!key && pthread_key_create(&made, give_back) == 0) {
+        if (atomic_compare_exchange_strong(&at_exit_key, &key, (uint32_t)made + 1))
+            key = (uint32_t)made + 1;
+        else
+            pthread_key_delete(made);
+    }
+    return key && pthread_setspecific((pthread_key_t)(key - 1), thread) == 0;
+}
+
+/* Takes over what was lent to the calling thread before it had a record.  Who reserves one says so
+ * first, and looks for a claimed one last: so it is he who finds this thread's where this thread
+ * does not see that anything was reserved. */
+static bool take_over_loan(struct coopdl_thread *thread, int32_t tid)
+{
+    if (!atomic_load(&coopdl_ever_reserved))
+        return false;
+    for (struct coopdl_thread *t = coopdl_next_thread(NULL); t; t = coopdl_next_thread(t)) {
+        int32_t mine = tid;
+        if (!atomic_load(&t->reserved) || !atomic_compare_exchange_strong(&t->tid, &mine, LEAVING))
+            continue;
+        coopdl_kick_settle(t);
+        atomic_store(&thread->lent, atomic_load(&t->lent));
+        coopdl_forget(t);
+        return true;
+    }
+    return false;
+}
+
+struct coopdl_thread *coopdl_claim(void)
+{
+    uint64_t all = ~UINT64_C(0), mask;
+    coopdl_sys(SYS_rt_sigprocmask, SIG_SETMASK, &all, &mask, COOPDL_SIGSET_SIZE);
+    struct coopdl_thread *thread = coopdl_self;
+    /* In a vfork child this memory is the parent's: leave it alone. */
+    if (!thread && coopdl_sys(SYS_getpid) == coopdl_pid && (thread = coopdl_new_record())) {
+        int32_t tid = (int32_t)coopdl_sys(SYS_gettid);
+        coopdl_self = thread;
+        coopdl_shown = coopdl_measures ? NULL : thread;
+        (void)coopdl_kick_take(thread); /* nobody else knows it yet */
+        atomic_store(&thread->tid, tid);
+        bool borrows = take_over_loan(thread, tid);
+        coopdl_kick_drop(thread);
+        (void)give_back_at_exit(thread);
+        coopdl_kick_install();
+        coopdl_hangup_start();
+        coopdl_budget_join(thread);
+        if (borrows)
+            coopdl_publish(thread);
+    }
+    /* Whatever the mask was, the kick must get through to a thread that has a deadline. */
+    if (thread && mask & COOPDL_SIGSET_BIT(atomic_load(&coopdl_kick_signal)))
+        coopdl_kick_believed = true;
+    coopdl_kick_unmask(thread, &mask);
+    coopdl_sys(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, COOPDL_SIGSET_SIZE);
+    return thread;
+}
+
+void coopdl_thread_forked(void)
+{
+    for (struct coopdl_thread *t = coopdl_next_thread(NULL); t; t = coopdl_next_thread(t))
+        if (t != coopdl_self)
+            coopdl_forget(t);
+    coopdl_all_due();
+    if (coopdl_self) {
+        atomic_store(&coopdl_self->tid, (int32_t)coopdl_sys(SYS_gettid));
+        atomic_store(&coopdl_self->kick, 0);
+        /* The kernel does not hand the trap down. */
+        atomic_store(&coopdl_self->selector, TRAP_OPEN);
+        coopdl_self->trapped = false;
+        /* Who has lent this thread a deadline is not here to take it back. */
+        if (atomic_exchange(&coopdl_self->lent, TIME_NEVER) != TIME_NEVER)
+            coopdl_publish(coopdl_self);
+        coopdl_pause_born_late(coopdl_self, coopdl_born);
+        uint32_t depth;
+        struct coopdl_entry *entries = coopdl_entries(coopdl_self, &depth);
+        while (depth--)
+            entries[depth].flags |= SCOPE_INHERITED;
+    }
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * move.c -- another deadline for a scope of another thread.
+ *
+ * What must hold:
+ * - The scope's thread is in no function that changes its scopes.  A lock of the caller's sees to
+ *   that: a runtime's own one, which coopdl_enter and coopdl_leave are called with.
+ * - Once this has returned nothing is cut for the old deadline.  A call that had been kicked for it
+ *   before may still be about to return EINTR.
+ *
+ * How.  Holding the thread's kick, so that nobody looks at its entries by the way, the entry is
+ * changed, and then the word (recount.c).
+ *
+ * Interleavings.
+ * - The thread is in a call: its wrapper reads the entry's deadline, the old one or the new one.  A
+ *   cap that was made for a later deadline is ended by the kick; one for an earlier deadline runs
+ *   out, and the wrapper, which finds that nothing has expired, goes on.
+ * - The thread fires its own word, since its cap ran out: recount looks again.
+ * - A signal handler in the thread enters and leaves: it conceals the word, or overtakes the
+ *   recount, and may wait for the kick.  So the kick is dropped, and all is done again.
+ * - The thread has ended: it marks its record before it waits for the kick (thread.h), so its id is
+ *   another, or the scope is not on its list.
+ */
+#include "core/move.h"
+
+#include "coopdl.h"
+
+#include "core/clock.h"
+#include "core/hooks.h"
+#include "core/kick.h"
+#include "core/recount.h"
+#include "core/sys.h"
+
+#include <errno.h>
+
+enum { AGAIN_AFTER = 20000 };
+
+/* Holding the kick: an errno, 0 for none; EAGAIN where the thread is at its own word. */
+static int move(struct coopdl_thread *thread, const coopdl_scope *scope, int64_t deadline)
+{
+    uint32_t depth;
+    struct coopdl_entry *entries = coopdl_entries(thread, &depth);
+    struct coopdl_entry *entry = &entries[scope->place];
+    if (scope->place >= depth || entry->scope != scope || entry->flags & SCOPE_SHIELD)
+        return EINVAL;
+    if (entry->deadline != deadline)
+        entry->noted = 0;
+    entry->deadline = deadline;
+    entry->flags &= ~(uint32_t)SCOPE_DELIVERED;
+    entry->cuts = entry->tries = entry->sleeps = 0;
+    return coopdl_recount(thread) ? 0 : EAGAIN;
+}
+
+/* Whether a scope's thread is one: it may have been entered by none. */
+static bool is_record(const struct coopdl_thread *thread)
+{
+    const struct coopdl_thread *record = coopdl_next_thread(NULL);
+    while (record && record != thread)
+        record = coopdl_next_thread((struct coopdl_thread *)(uintptr_t)record);
+    return record;
+}
+
+static int try_to_move(struct coopdl_thread *thread, const coopdl_scope *scope, int64_t deadline)
+{
+    int32_t tid = is_record(thread) ? atomic_load(&thread->tid) : 0;
+    if (tid <= 0)
+        return EINVAL;
+    bool asking = coopdl_is_asking_about(thread);
+    if (!asking)
+        coopdl_kick_await(thread);
+    int error = atomic_load(&thread->tid) == tid ? move(thread, scope, deadline) : EINVAL;
+    if (!asking)
+        coopdl_kick_drop(thread);
+    return error;
+}
+
+int coopdl_move_there(const coopdl_scope *scope, int64_t deadline)
+{
+    uint64_t all = ~UINT64_C(0), mask;
+    int error;
+    coopdl_sys(SYS_rt_sigprocmask, SIG_SETMASK, &all, &mask, COOPDL_SIGSET_SIZE);
+    while ((error = try_to_move(scope->thread, scope, deadline)) == EAGAIN)
+        coopdl_sleep_for(AGAIN_AFTER);
+    coopdl_sys(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, COOPDL_SIGSET_SIZE);
+    return error;
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * recount.c -- the word of another thread, after something that it comes from has changed.
+ *
+ * Holding that thread's kick, the caller has changed what is lent to it (lend.c) or one of its
+ * deadlines (move.c).  Here the word is fired for a moment (WORD_MOMENT), so that the entries stand
+ * still; then what they come to is computed, and takes the word's place.
+ *
+ * Interleavings.
+ * - The thread changes its word meanwhile: one of the two exchanges fails.  Where its word was
+ * fired the thread waits for the kick before it goes on.
+ * - The thread has concealed its word: it is about to publish another one.
+ */
+#include "core/recount.h"
+
+#include "core/alarm.h"
+#include "core/clock.h"
+#include "core/kick.h"
+#include "core/scope.h"
+
+/* One that was sent and does not arrive is given up, as in kick.c. */
+void coopdl_kick_await(struct coopdl_thread *thread)
+{
+    int64_t begun = coopdl_clock();
+    for (int64_t pause = 20 * COOPDL_MICROSECOND; !coopdl_kick_take(thread);
+         pause += pause < COOPDL_MILLISECOND ? pause : 0) {
+        coopdl_sleep_for(pause);
+        uint32_t sent = KICK_SENT;
+        if (coopdl_clock() - begun > COOPDL_KICK_PATIENCE)
+            atomic_compare_exchange_strong(&thread->kick, &sent, KICK_NONE);
+    }
+}
+
+/* What takes the word's place where the entries come to `rules`.  A thread that has expired stays
+ * so as long as anything of it has. */
+static int64_t new_word(int64_t word, int64_t rules, int64_t now)
+{
+    if (!(word & WORD_FIRED) || rules < 0 || rules > now)
+        return rules;
+    return rules | WORD_UNARMED | WORD_FIRED | (word & WORD_PEACE);
+}
+
+static int64_t fired_for_a_moment(int64_t now)
+{
+    return (now & ~(int64_t)WORD_FLAGS) | WORD_UNARMED | WORD_FIRED | WORD_PEACE | WORD_MOMENT;
+}
+
+bool coopdl_recount(struct coopdl_thread *thread)
+{
+    int64_t now = coopdl_clock(), word = coopdl_load(thread), held;
+    do {
+        word = atomic_load(&thread->word);
+        if (word == WORD_CONCEALED)
+            return false;
+        held = word & WORD_FIRED ? word : fired_for_a_moment(now);
+    } while (!atomic_compare_exchange_weak(&thread->word, &word, held));
+    int64_t rules = coopdl_ruling(thread), wanted = new_word(word, rules, now);
+    atomic_store(&thread->visit, now); /* the hook is asked about a new owner */
+    bool stands = atomic_compare_exchange_strong(&thread->word, &held, wanted);
+    if (coopdl_wakes(coopdl_slab_of(thread), coopdl_ask_again(thread, wanted)))
+        coopdl_wake();
+    return stands;
+}

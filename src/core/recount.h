@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* recount.h -- the word of another thread, after something that it comes from has changed. */
+#ifndef COOPDL_CORE_RECOUNT_H
+#define COOPDL_CORE_RECOUNT_H
+
+#include "core/thread.h"
+
+/* Waits until the kick of another thread is the caller's, who drops it (kick.h).  All of the
+ * caller's signals are blocked. */
+void coopdl_kick_await(struct coopdl_thread *thread);
+
+/* Holding the kick: stores as that thread's word what its entries and what is lent to it come to.
+ * False if the thread has changed its word meanwhile, or is about to. */
+bool coopdl_recount(struct coopdl_thread *thread);
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * join.c -- waiting for another thread's end.
+ *
+ * A join cannot be cut: callers go on as if the thread had ended.  So an expired
+ * thread that waits in one lends its deadline to the thread that it waits for
+ * (core/lend.c), and that one is kicked and cut: libcurl's look-up of a name,
+ * what std::thread::join waits for.
+ *
+ * What must hold: before expiry this is libc's call.  The thread only notes whom
+ * it waits for; it lends from its kick's handler, or here where it has expired
+ * already, and so hands on what was lent to itself.  What was lent is taken back
+ * when the wait ends, however it does.
+ *
+ * Interleaving of the note and the kick: the note is made first, then the look at
+ * the word.  A kick that comes later finds the note.
+ */
+#include "core/lend.h"
+#include "preload/preload.h"
+
+#include <pthread.h>
+
+/* libc has no function that tells a thread's id, but it is in the number of the thread's clock:
+ * that is how the kernel names it.  0 where the thread has ended. */
+static int32_t id_of(pthread_t thread)
+{
+    enum { BITS_OF_KIND = 3 };
+    clockid_t clock;
+    return pthread_getcpuclockid(thread, &clock) == 0 ? (int32_t) ~(clock >> BITS_OF_KIND) : 0;
+}
+
+#define AWAIT(thread, call)                                                                        \
+    {                                                                                              \
+        __attribute__((cleanup(coopdl_await_end))) struct coopdl_await await;                      \
+        coopdl_await_begin(&await, id_of(thread));                                                 \
+        return call;                                                                               \
+    }
+
+int coopdl_join_pthread_join(pthread_t thread, void **value)
+{
+    AWAIT(thread, coopdl_real.pthread_join(thread, value))
+}
+
+int coopdl_join_thrd_join(thrd_t thread, int *result)
+{
+    AWAIT((pthread_t)thread, coopdl_real.thrd_join(thread, result))
+}
+
+int coopdl_join_pthread_timedjoin_np(pthread_t thread, void **value, const struct timespec *until)
+{
+    AWAIT(thread, coopdl_real.pthread_timedjoin_np(thread, value, until))
+}
+
+#ifdef __GLIBC__
+#if __GLIBC_PREREQ(2, 31)
+int coopdl_join_pthread_clockjoin_np(pthread_t thread, void **value, clockid_t clock,
+                                     const struct timespec *until)
+{
+    AWAIT(thread, coopdl_real.pthread_clockjoin_np(thread, value, clock, until))
+}
+#endif
+#endif

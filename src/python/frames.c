@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * frames.c -- where a thread is, and at which places an exception may be raised in it.
+ *
+ * Two kinds of places are not safe.
+ * - From 3.11 on handlers are found in a table, by the offset of the instruction that fails.  The
+ *   interpreter looks at its signals on a jump backwards too, and looks an error there up at the
+ *   wrong offset: up to 3.12 at the instruction before the jump's target, from 3.13 on at the jump
+ *   itself.  Neither need lie in the `try` or `with` that the loop is in.
+ * - Critical functions (frames.h), and what they call.  What an `__enter__` has taken is given back
+ *   by nobody until it has returned; what an `__exit__` has not given back stays taken; what a
+ *   destructor raises is thrown away; what is raised in Thread.join's function for a lock (up to
+ *   3.12) marks a thread as ended that runs.  But not where the scope was entered in one: what is
+ *   raised goes no further than the scope's `with` statement, whose function it is to handle it.
+ *
+ * A safe point lies before an instruction of a frame that is in neither: at the target of a jump
+ * backwards, at the beginning of a function, at the beginning of the body of a `with`, and behind a
+ * call that the same handler covers.  There the interpreter itself might have raised, but between
+ * the body of a `with` and its `__exit__` it might not, nor between that and what follows.
+ *
+ * A thread that waits for a lock in an `__enter__` again and again, with a time-out
+ * (threading.Semaphore.acquire), does not return to its caller for long.  It has not got what it
+ * waits for when it goes round its loop: that is a safe point too.
+ *
+ * What must hold: with the GIL the thread stands still; where it holds no GIL it is in a call of a
+ * C function, or between two instructions where the interpreter looks at its signals.
+ */
+#include "frames.h"
+
+#include "argument.h"
+#include "code.h"
+#include "frame_id.h"
+
+#include <frameobject.h>
+#include <opcode.h>
+#include <string.h>
+
+/* How many frames are looked at, from the innermost one. */
+enum { DEPTH = 100, ARGUMENTS = 4 };
+
+/* In order of how they are looked for; the last ones in the middle of a name (`_acquireLock`). */
+static const struct {
+    const char *name;
+    struct critical critical;
+} critical_functions[] = {
+    {"__enter__", {CRITICAL_ENTER, false, "in __enter__"}},
+    {"__exit__", {CRITICAL_EXIT, false, "in __exit__"}},
+    {"__del__", {CRITICAL_DESTROY, false, "in __del__"}},
+    /* Futures and tasks in C call it of their loop as they are destroyed. */
+    {"call_exception_handler", {CRITICAL_DESTROY, false, "in call_exception_handler"}},
+    {"_wait_for_tstate_lock", {CRITICAL_JOIN, false, "in Thread.join"}},
+    {"enter_context", {CRITICAL_ENTER, false, "in enter_context"}},
+    {"acquire", {CRITICAL_ENTER, true, "in acquire"}},
+    {"release", {CRITICAL_EXIT, true, "in release"}},
+};
+static const struct critical weak_callback = {CRITICAL_DESTROY, false,
+                                              "in a weak reference's callback"};
+static const struct critical closed_generator = {CRITICAL_DESTROY, false,
+                                                 "in a generator that is closed"};
+static const struct critical fork_callback = {CRITICAL_DESTROY, false, "in a callback of os.fork"};
+
+enum { CRITICAL_FUNCTIONS = sizeof(critical_functions) / sizeof(*critical_functions) };
+
+static bool is_dead_reference(PyObject *object)
+{
+    if (!PyWeakref_Check(object))
+        return false;
+#if PY_VERSION_HEX >= 0x030D0000
+    PyObject *alive = NULL;
+    (void)PyWeakref_GetRef(object, &alive);
+    Py_XDECREF(alive); /* its referent is held by whoever runs */
+    return !alive;
+#else
+    return PyWeakref_GET_OBJECT(object) == Py_None;
+#endif
+}
+
+/* A callback of a weak reference is called with the reference, whose object is gone. */
+static bool is_weak_callback(PyFrameObject *frame)
+{
+    bool found = false;
+    for (int i = 0; !found && i < ARGUMENTS; i++) {
+        PyObject *argument = coopdl_py_argument(frame, i);
+        if (!argument)
+            break;
+        found = is_dead_reference(argument);
+        Py_DECREF(argument);
+    }
+    return found;
+}
+
+PyObject *coopdl_py_handled_in(PyFrameObject *frame)
+{
+#if PY_VERSION_HEX >= 0x030B0000
+    PyObject *generator = PyFrame_GetGenerator(frame);
+    Py_XDECREF(generator); /* its frame is held */
+#else
+    PyObject *generator = frame->f_gen;
+#endif
+    return generator ? ((PyGenObject *)generator)->gi_exc_state.exc_value : NULL;
+}
+
+/* The clean-up of a generator that is closed, perhaps by its destructor. */
+static bool is_closed(PyFrameObject *frame)
+{
+    PyObject *exception = coopdl_py_handled_in(frame);
+    for (int links = 0; exception && exception != Py_None && links < DEPTH; links++) {
+        if (PyErr_GivenExceptionMatches(exception, PyExc_GeneratorExit))
+            return true;
+        exception = ((PyBaseExceptionObject *)exception)->context;
+    }
+    return false;
+}
+
+static bool is_named(const char *name, int i)
+{
+    return critical_functions[i].critical.by_name ? strstr(name, critical_functions[i].name) != NULL
+                                                  : strcmp(name, critical_functions[i].name) == 0;
+}
+
+static const struct critical *critical_of(PyFrameObject *frame)
+{
+    PyCodeObject *code = PyFrame_GetCode(frame);
+    const char *name = PyUnicode_AsUTF8(code->co_name);
+    int i = 0;
+    while (name && i < CRITICAL_FUNCTIONS && !is_named(name, i))
+        i++;
+    Py_DECREF(code);
+    PyErr_Clear();
+    if (name && i < CRITICAL_FUNCTIONS)
+        return &critical_functions[i].critical;
+    return is_weak_callback(frame) ? &weak_callback : is_closed(frame) ? &closed_generator : NULL;
+}
+
+/* What a frame is in that has called another one: the callbacks of os.fork, or the functions of a
+ * `with` statement, whatever their names are. */
+static const struct critical *critical_call(PyFrameObject *frame)
+{
+    static const struct critical enter = {CRITICAL_ENTER, false, "in __enter__"};
+    static const struct critical exit = {CRITICAL_EXIT, false, "in __exit__"};
+    struct code code;
+    if (!coopdl_py_code_read(&code, frame))
+        return NULL;
+    int at = coopdl_py_code_at(frame);
+    enum with with = coopdl_py_code_with(&code, at);
+    PyObject *called = with == WITH_NOTHING ? coopdl_py_code_called(&code, at) : NULL;
+    bool forks = called && (PyUnicode_CompareWithASCIIString(called, "fork") == 0 ||
+                            PyUnicode_CompareWithASCIIString(called, "forkpty") == 0);
+    coopdl_py_code_done(&code);
+    return with == WITH_ENTERS  ? &enter
+           : with == WITH_EXITS ? &exit
+           : forks              ? &fork_callback
+                                : NULL;
+}
+
+/* What a frame is as its own function, or as the one that its caller is at.  What is thrown away
+ * there rules: logging's callback of os.fork is called _acquireLock. */
+static const struct critical *critical_frame(PyFrameObject *frame, PyFrameObject *back)
+{
+    const struct critical *own = critical_of(frame);
+    if (own && own->kind == CRITICAL_DESTROY)
+        return own;
+    const struct critical *call = critical_call(back);
+    return call && (!own || own->by_name || call->kind == CRITICAL_DESTROY) ? call : own;
+}
+
+static bool rules(const struct critical *outer, const struct critical *inner)
+{
+    return !inner || (inner->kind != CRITICAL_DESTROY && (inner->by_name || !outer->by_name));
+}
+
+/* The function itself is not looked for, since that might import. */
+static bool is_method(PyFrameObject *frame, const char *method, const char *file)
+{
+    PyCodeObject *code = PyFrame_GetCode(frame);
+    Py_ssize_t length = 0, tail = (Py_ssize_t)strlen(file);
+    const char *name = PyUnicode_AsUTF8AndSize(code->co_filename, &length);
+    bool is = name && length >= tail && strcmp(name + length - tail, file) == 0 &&
+              PyUnicode_CompareWithASCIIString(code->co_name, method) == 0;
+    Py_DECREF(code);
+    PyErr_Clear();
+    return is;
+}
+
+/* Whether a frame is outside the body of a scope: that of the `with` statement, or of the function
+ * that is decorated by the scope, which is its body. */
+static bool ends_body(PyFrameObject *frame, PyFrameObject *back, const struct entry *scope)
+{
+    if (!scope || !scope->frame)
+        return false;
+    if (coopdl_py_frame_id(frame) == scope->frame)
+        return true;
+    return back && coopdl_py_frame_id(back) == scope->frame &&
+           is_method(back, "limited", "/coopdl/_limited.py");
+}
+
+/* The caller of the outermost critical function in the body of a scope, a new reference; null if
+ * there is none. */
+static PyFrameObject *outside(PyThreadState *there, const struct entry *scope,
+                              const struct critical **critical)
+{
+    PyFrameObject *frame = PyThreadState_GetFrame(there), *found = NULL;
+    *critical = NULL;
+    for (int depth = 0; frame && depth < DEPTH; depth++) {
+        PyFrameObject *back = PyFrame_GetBack(frame);
+        if (ends_body(frame, back, scope)) {
+            Py_XDECREF(back);
+            break;
+        }
+        const struct critical *here = back ? critical_frame(frame, back) : NULL;
+        if (here) {
+            Py_XSETREF(found, (PyFrameObject *)Py_NewRef(back));
+            if (rules(here, *critical))
+                *critical = here;
+        }
+        Py_SETREF(frame, back);
+    }
+    Py_XDECREF(frame);
+    return found;
+}
+
+const struct critical *coopdl_py_critical(PyThreadState *there, const struct entry *scope)
+{
+    const struct critical *critical;
+    PyFrameObject *frame = outside(there, scope, &critical);
+    Py_XDECREF(frame);
+    return critical;
+}
+
+/* Whether an instruction is in a loop. */
+static bool is_in_loop(const struct code *code, int at)
+{
+    for (int i = 0; i < code->count; i = coopdl_py_code_next(code, i))
+        if (i >= at && coopdl_py_code_is_backward(code, i) && coopdl_py_code_target(code, i) <= at)
+            return true;
+    return false;
+}
+
+static bool goes_round(PyFrameObject *frame)
+{
+    struct code code;
+    if (!coopdl_py_code_read(&code, frame))
+        return false;
+    bool does = is_in_loop(&code, coopdl_py_code_at(frame));
+    coopdl_py_code_done(&code);
+    return does;
+}
+
+/* The innermost frame that is in a loop, in a function that takes something or below one; a new
+ * reference, or null. */
+static PyFrameObject *taker(PyThreadState *there, const struct entry *scope)
+{
+    PyFrameObject *frame = PyThreadState_GetFrame(there), *found = NULL;
+    const struct critical *critical = NULL;
+    for (int depth = 0; frame && depth < DEPTH && !ends_body(frame, NULL, scope); depth++) {
+        if (!found && goes_round(frame))
+            found = (PyFrameObject *)Py_NewRef(frame);
+        if ((critical = critical_of(frame)))
+            break;
+        Py_SETREF(frame, PyFrame_GetBack(frame));
+    }
+    if (!critical || critical->kind != CRITICAL_ENTER)
+        Py_CLEAR(found);
+    Py_XDECREF(frame);
+    return found;
+}
+
+/* The frame whose instructions are to be watched, a new reference. */
+static PyFrameObject *choose(struct thread *thread, PyThreadState *there)
+{
+    const struct critical *critical;
+    PyFrameObject *frame = thread->deferral.waits ? taker(there, thread->due) : NULL;
+    thread->watch.around = frame;
+    if (!frame && !thread->deferral.over)
+        frame = outside(there, thread->due, &critical);
+    return frame ? frame : PyThreadState_GetFrame(there);
+}
+
+PyFrameObject *coopdl_py_aim(struct watch *watch, PyFrameObject *frame)
+{
+    if (frame && !coopdl_py_code_read(&watch->code, frame))
+        Py_CLEAR(frame);
+    if (frame)
+        watch->last = coopdl_py_code_at(frame);
+    watch->frame = frame;
+    return frame;
+}
+
+PyFrameObject *coopdl_py_choose_frame(struct thread *thread, PyThreadState *there)
+{
+    return coopdl_py_aim(&thread->watch, choose(thread, there));
+}
+
+#if PY_VERSION_HEX >= 0x030B0000
+
+/* Whether that jump is one where handlers are skipped. */
+static bool skips(const struct code *code, int at)
+{
+    int target = coopdl_py_code_target(code, at);
+#if PY_VERSION_HEX >= 0x030D0000
+    int looked_up = coopdl_py_code_next(code, at) - 1;
+#else
+    int looked_up = target - 1;
+#endif
+    return coopdl_py_code_handler(code, looked_up) != coopdl_py_code_handler(code, target);
+}
+
+bool coopdl_py_misplaced(PyThreadState *there)
+{
+    struct code code;
+    PyFrameObject *frame = PyThreadState_GetFrame(there);
+    int at = frame ? coopdl_py_code_at(frame) : -1;
+    if (!frame || !coopdl_py_code_read(&code, frame)) {
+        Py_XDECREF(frame);
+        return false;
+    }
+    Py_DECREF(frame);
+    bool misplaced = at >= 0 && coopdl_py_code_is_backward(&code, at) && skips(&code, at);
+    coopdl_py_code_done(&code);
+    return misplaced;
+}
+
+#else
+
+/* The interpreter looks at its signals before the first instruction of a handler too, which may be
+ * the call of `__exit__`.  The handler's exception says where it was caught. */
+bool coopdl_py_misplaced(PyThreadState *there)
+{
+    PyObject *trace = there->exc_info->exc_traceback;
+    PyFrameObject *frame = PyThreadState_GetFrame(there);
+    bool misplaced = frame && trace && PyTraceBack_Check(trace) &&
+                     ((PyTracebackObject *)trace)->tb_frame == frame &&
+                     ((PyTracebackObject *)trace)->tb_lasti == 2 * coopdl_py_code_at(frame);
+    Py_XDECREF(frame);
+    return misplaced;
+}
+
+#endif
+
+/* With the instruction at `before` executed last. */
+static bool is_safe(const struct code *code, int before, int now, bool around)
+{
+    if (before >= 0 && coopdl_py_code_is_backward(code, before))
+        return now == coopdl_py_code_target(code, before);
+    if (around)
+        return false;
+    if (before < 0)
+        return now == 0;
+    if (now != coopdl_py_code_after(code, before))
+        return false;
+    return coopdl_py_code_is_with(code, before) ||
+           (coopdl_py_code_is_call(code, before) &&
+            coopdl_py_code_handler(code, before) == coopdl_py_code_handler(code, now));
+}
+
+bool coopdl_py_is_safe(struct watch *watch, int now)
+{
+    int before = watch->last;
+    watch->last = now;
+    return is_safe(&watch->code, before, now, watch->around);
+}
+
+PyObject *coopdl_py_in_method(PyThreadState *there, const char *method, const char *file)
+{
+    PyFrameObject *frame = PyThreadState_GetFrame(there);
+    PyObject *object = NULL;
+    for (int depth = 0; frame && depth < DEPTH && !object; depth++) {
+        if (is_method(frame, method, file))
+            object = coopdl_py_argument(frame, 0);
+        Py_SETREF(frame, PyFrame_GetBack(frame));
+    }
+    Py_XDECREF(frame);
+    return object;
+}
+
+bool coopdl_py_executes(PyThreadState *there, const char *function, const char *file)
+{
+    PyFrameObject *frame = PyThreadState_GetFrame(there);
+    bool executes = frame && is_method(frame, function, file);
+    Py_XDECREF(frame);
+    return executes;
+}

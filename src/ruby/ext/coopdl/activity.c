@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* activity.c -- what a thread is in that matters when it expires: monitor.c counts its monitors. */
+#include "activity.h"
+
+#include "coopdl.h"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static __thread struct activity activity;
+
+/* In the form that Linux gives such clocks.  pthread_getcpuclockid would be as good, but in the
+ * version that compilers take it is of glibc 2.34. */
+static clockid_t own_clock(void)
+{
+    return (clockid_t)(~(unsigned int)syscall(SYS_gettid) << 3 | 6);
+}
+
+struct activity *coopdl_activity(void)
+{
+    VALUE thread = rb_thread_current();
+    if (activity.thread != thread) {
+        activity.thread = thread;
+        activity.clock = own_clock();
+        activity.held = activity.entering = activity.queued = 0;
+        activity.postponed = activity.serving = activity.waiter = false;
+    }
+    return &activity;
+}
+
+void coopdl_activity_forked(void)
+{
+    activity.queued = 0;
+    activity.clock = own_clock();
+}
+
+int64_t coopdl_activity_work(const struct activity *of)
+{
+    struct timespec time = {0};
+    if (of)
+        clock_gettime(of->clock, &time);
+    return time.tv_sec * COOPDL_SECOND + time.tv_nsec;
+}

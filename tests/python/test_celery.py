@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""test_celery.py -- the page's example in Celery's pools, with a Redis server that this starts."""
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import time
+import unittest
+
+import pages
+import web
+from programs import Scratch
+
+MISSING = not (shutil.which('redis-server') and importlib.util.find_spec('celery') and
+               importlib.util.find_spec('redis') and importlib.util.find_spec('pycurl'))
+
+# Beside the page's.
+JOBS = """
+
+import time
+
+from celery.exceptions import SoftTimeLimitExceeded
+
+import coopdl
+
+# Else Celery asks for more only once in a second.
+app.conf.worker_prefetch_multiplier = 0
+
+
+@app.task
+def left():
+    return coopdl.remaining()
+
+
+travelling = app.task(left.run, name='jobs.travelling', deadline_travels=True)
+
+
+@app.task(time_limit=20)
+def ask():
+    sent = [travelling.apply_async(), left.apply_async(), travelling.apply_async(countdown=0.1)]
+    return [result.id for result in sent]
+
+
+@app.task(soft_time_limit=0.2, time_limit=60)
+def cleans(url):
+    try:
+        total.run(url)
+    except SoftTimeLimitExceeded:
+        time.sleep(0.3)
+        return 'cleaned'
+"""
+
+
+@unittest.skipIf(MISSING, 'no redis-server, or no module celery, redis or pycurl')
+class Celery(Scratch):
+    def setUp(self):
+        super().setUp()
+        self.silent = self.enterContext(web.Silent())
+        pages.write('celery.md', self.directory)
+        socket = self.path('redis')
+        self.start('redis-server', '--port', '0', '--unixsocket', socket, '--save', '', log='redis.log')
+        web.wait_until(lambda: os.path.exists(socket))
+        os.environ['REDIS'] = self.redis = f'redis+socket://{socket}'
+
+    def start(self, *command, log):
+        with open(self.path(log), 'wb') as file:
+            process = subprocess.Popen(
+                command, cwd=self.directory, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+                preexec_fn=web.end_with_the_parent, start_new_session=True,
+                env={**os.environ, 'PYTHONPATH': web.PATH})
+        self.addCleanup(web.kill_group, process)
+        return process
+
+    def work(self, pool, concurrency):
+        with open(self.path('jobs.py'), 'a', encoding='utf-8') as file:
+            file.write(JOBS)
+        self.worker = self.start(
+            sys.executable, '-m', 'celery', '-A', 'jobs', 'worker', '--pool', pool, '--concurrency',
+            str(concurrency), '--without-gossip', '--without-mingle', '--without-heartbeat',
+            '--loglevel', 'critical', log='log')
+        import celery
+        # It sends by name, and asks for results itself: a result of Celery's own is subscribed to.
+        self.app = celery.Celery(broker=self.redis, set_as_current=False)
+        self.backend = celery.Celery(backend=self.redis, set_as_current=False).backend
+        self.addCleanup(self.app.close)
+        self.assertEqual(self.result(self.send('add', 1, 2)), 3)
+
+    def send(self, task, *args, **options):
+        return self.app.send_task('jobs.' + task, args, **options).id
+
+    def result(self, task):
+        def ready():
+            meta.update(self.backend.get_task_meta(task))
+            return meta['status'] in ('SUCCESS', 'FAILURE')
+        meta = {}
+        web.wait_until(ready)
+        return meta['result']
+
+    def failed(self, task, error, limit):
+        self.assertEqual(repr(self.result(task)), f'{error}({limit})')
+
+    def limits(self):
+        """In any pool: the task's own limit, that of a message, and clean-up."""
+        began = time.monotonic()
+        own = self.send('total', self.silent.url)
+        sent = self.send('total', self.silent.url, soft_time_limit=0.3)
+        hard = self.send('total', self.silent.url, soft_time_limit=30, time_limit=0.3)
+        self.failed(own, 'SoftTimeLimitExceeded', 1)
+        self.assertGreaterEqual(time.monotonic() - began, 1)
+        self.failed(sent, 'SoftTimeLimitExceeded', 0.3)
+        self.failed(hard, 'TimeLimitExceeded', 0.3)
+        self.assertEqual(self.result(self.send('cleans', self.silent.url)), 'cleaned')
+        self.assertEqual(self.result(self.send('add', 1, 2)), 3)
+        web.wait_until(lambda: self.silent.open == 0)
+        self.assertIsNone(self.worker.poll())
+
+    def test_solo(self):
+        self.work('solo', 1)
+        self.limits()
+
+    def test_prefork(self):
+        self.work('prefork', 2)
+        self.limits()
+
+    def test_threads(self):
+        self.work('threads', 8)
+        self.limits()
+        self.travels()
+
+    def travels(self):
+        """What is left to who sends a task, if that asks for it."""
+        hasty, own, later = self.result(self.send('ask'))
+        self.assertLessEqual(self.result(hasty), 20)
+        self.assertIsNone(self.result(own))
+        self.assertIsNone(self.result(later))
+
+    def test_a_thousand(self):
+        """Then the worker has what it had, and is as fast."""
+        self.work('threads', 8)
+
+        def quick():
+            began = time.monotonic()
+            for task in [self.send('add', 1, 2) for _ in range(50)]:
+                self.result(task)
+            return time.monotonic() - began
+
+        for task in [self.send('total', self.silent.url, soft_time_limit=0.3) for _ in range(16)]:
+            self.failed(task, 'SoftTimeLimitExceeded', 0.3)  # so that all threads are there
+        took = quick()
+        before = web.holds(self.worker.pid)
+        results = self.backend.client.dbsize
+        whole = results() + 1000
+        late = [self.send('total', self.silent.url, soft_time_limit=0.01) for _ in range(1000)]
+        web.wait_until(lambda: results() >= whole)
+        for task in late[::50]:
+            self.failed(task, 'SoftTimeLimitExceeded', 0.01)
+        web.wait_until(lambda: self.silent.open == 0)
+        web.wait_until(lambda: web.holds(self.worker.pid) <= before)
+        self.assertLess(quick(), 5 * took + 1)
+
+    def test_without(self):
+        """Two tasks hang in two threads, and the third is not begun."""
+        with open(self.path('jobs.py'), encoding='utf-8') as file:
+            text = file.read()
+        bare = text.replace("task_cls='coopdl.celery:Task',", '')
+        self.assertNotEqual(text, bare)
+        self.write('jobs.py', bare)
+        self.work('threads', 2)
+        for _ in range(2):
+            self.send('total', self.silent.url)
+        web.wait_until(lambda: self.silent.open == 2)
+        third = self.send('add', 1, 2)
+        time.sleep(1.5)
+        self.assertEqual(self.backend.get_task_meta(third)['status'], 'PENDING')
+        self.assertEqual(self.silent.open, 2)
