@@ -76,9 +76,10 @@ def use():
         ended(spin, coopdl.timeout(0))
         outer.reschedule(None)
         outer.reschedule(outer.when())
-        outer.cancel()
         outer.reschedule(None)
         repr(outer), coopdl.remaining(), coopdl.deadline(), coopdl.preloaded()
+    cancelled = coopdl.timeout(60)
+    ended(lambda: (cancelled.cancel(), spin()), cancelled)
     for wrong in -1, 'soon', float('nan'):
         with contextlib.suppress(TypeError, ValueError):
             coopdl.timeout(wrong)

@@ -49,7 +49,7 @@ def main():
         for line in [f'exit status {done.returncode}', *done.stdout.splitlines(),
                      *(line for block in found for line in [*block, '']),
                      *(done.stderr.splitlines()[-40:] if not found else [])]:
-            print('#', line)
+            print(line, file=sys.stderr)  # which scripts/test.sh repeats at its end
     return 0 if ok else 1
 
 
