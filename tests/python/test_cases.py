@@ -279,7 +279,7 @@ class Cases(unittest.TestCase):
 
             def main():
                 try:
-                    with coopdl.timeout(0.2):
+                    with coopdl.timeout(1):
                         child = os.fork()
                         time.sleep(60)
                 except TimeoutError:
