@@ -28,6 +28,8 @@
  * - Another thread closes the descriptor, and opens another socket under its
  *   number, between the look and the shutdown: so both are done to a duplicate,
  *   which stays what it is.
+ * - Two threads read the end of a connection that was shut down without a reset: one
+ *   of them fails, as one of them would have taken the error of a reset.
  * - A note that is overwritten while somebody looks at it: the inode that was read
  *   is the one that the duplicate is held against.
  * - The first deadline comes as another thread makes a note without an inode: the
@@ -62,8 +64,11 @@ enum { CUTS_IN_A_SCOPE = 8 };
 #define ACCEPTED (UINT64_C(1) << 63)
 #define CUT (UINT64_C(1) << 62)
 #define WITHOUT_INODE (UINT64_C(1) << 61) /* instead: what peer_of gives */
-#define INODE (WITHOUT_INODE - 1)
+#define SHUT (UINT64_C(1) << 60)          /* by us, without a reset */
+#define ENDED (UINT64_C(1) << 59)         /* and a read has failed at that end */
+#define INODE (ENDED - 1)
 static _Atomic uint64_t notes[SOCKETS];
+static atomic_bool ever_shut;
 static _Atomic int highest = -1;
 
 static atomic_bool begun;
@@ -241,9 +246,10 @@ static bool may_hang_up(int fd, uint64_t note)
 }
 
 /* A body without a length is complete at the end of file, so a TCP connection says ECONNRESET
- * first; who ignores that finds the end of file behind it, since the socket is shut down as well.
- * But a reset drops what has been written and not acknowledged, and what has come and not been
- * read: such a connection is only shut down.  The kernel may refuse while a thread is inside a call
+ * first; code that ignores the error finds the end of file after it, since the socket is shut down
+ * as well.  But a reset drops what has been written and not acknowledged, and what has come and not
+ * been read: such a connection is only shut down, and the first read that finds its end fails in
+ * the wrapper instead (coopdl_end_is_ours).  The kernel may refuse while a thread is inside a call
  * on the socket. */
 static bool reset(int fd)
 {
@@ -263,10 +269,30 @@ bool coopdl_is_others_connection(int fd)
            domain == AF_UNIX && get_option(fd, SO_TYPE, &type) && type != SOCK_DGRAM;
 }
 
+bool coopdl_end_is_ours(int fd, bool consumed)
+{
+    _Atomic uint64_t *place = atomic_load(&ever_shut) ? note_of(fd) : NULL;
+    if (!place)
+        return false;
+    uint64_t note = atomic_load(place);
+    return note & SHUT && !(note & ENDED) &&
+           (!consumed || atomic_compare_exchange_strong(place, &note, note | ENDED));
+}
+
+/* Before the socket is shut down, so that no read finds the end and no note of it. */
+static void note_shut(_Atomic uint64_t *place, uint64_t inode)
+{
+    uint64_t note = atomic_load(place);
+    atomic_store(&ever_shut, true);
+    while ((note & (INODE | WITHOUT_INODE)) == inode &&
+           !atomic_compare_exchange_weak(place, &note, note | SHUT))
+        ;
+}
+
 static void hang_up(int fd, bool only_cut)
 {
     enum { FIRST_DUPLICATE = 64 };
-    const _Atomic uint64_t *place = note_of(fd);
+    _Atomic uint64_t *place = note_of(fd);
     uint64_t note = place ? atomic_load(place) : 0;
     if (!note || (only_cut && !(note & CUT)))
         return;
@@ -277,6 +303,8 @@ static void hang_up(int fd, bool only_cut)
         return;
     if (may_hang_up((int)duplicate, note)) {
         bool gone = reset((int)duplicate);
+        if (!gone)
+            note_shut(place, note & INODE);
         gone |= coopdl_sys(SYS_shutdown, duplicate, SHUT_RDWR) == 0;
         if (gone) {
             PROBE1(hung_up, fd);

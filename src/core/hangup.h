@@ -46,6 +46,11 @@ bool coopdl_hangup_due(struct coopdl_thread *thread);
 void coopdl_hang_up(int fd);
 void coopdl_hang_up_epoll(int fd);
 
+/* A read has found the end of file: whether that end is of our making, and no read has failed at it
+ * yet.  The read is to fail with ECONNRESET then, since the data was not complete; with `consumed`
+ * it is the one that fails. */
+bool coopdl_end_is_ours(int fd, bool consumed);
+
 /* Hangs up the process's own sockets: the first time those that some call was cut on. */
 void coopdl_hang_up_all(bool first);
 

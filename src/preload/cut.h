@@ -245,6 +245,13 @@ bool coopdl_would_wait(int fd, short events);
  * and its writer may have ended by the same budget (core/ending.c). */
 bool coopdl_end_is_cut(int fd);
 
+/* What a read gives at an end of file that a hang-up has made (coopdl_end_is_ours). */
+static inline ssize_t coopdl_reset_by_us(void)
+{
+    errno = ECONNRESET;
+    return -1;
+}
+
 /* Whether this descriptor is in blocking mode. */
 bool coopdl_is_blocking(int fd);
 
@@ -282,8 +289,12 @@ bool coopdl_open_mask(const sigset_t *mask, sigset_t *copy);
         if (unlikely(cutting) && moved < 0 && errno == EAGAIN && !((flags)&MSG_DONTWAIT) &&        \
             coopdl_is_blocking(fd))                                                                \
             return coopdl_cut_on(coopdl_self, fd, call);                                           \
-        if (unlikely(moved == 0) && coopdl_end_is_cut(fd) && (end))                                \
-            return coopdl_cut_on(coopdl_self, fd, call);                                           \
+        if (unlikely(moved == 0) && (end)) {                                                       \
+            if (coopdl_end_is_cut(fd))                                                             \
+                return coopdl_cut_on(coopdl_self, fd, call);                                       \
+            if (coopdl_end_is_ours(fd, !((flags)&MSG_PEEK)))                                       \
+                return coopdl_reset_by_us();                                                       \
+        }                                                                                          \
         return coopdl_kicked(moved, ON_DESCRIPTOR, call);                                          \
     }
 

@@ -40,7 +40,9 @@ __attribute__((noinline, cold)) static ssize_t read_nothing(ssize_t got, int fd,
 {
     if (got < 0)
         return coopdl_failed("read", ON_DESCRIPTOR, coopdl_called_from(returns_to));
-    return size && coopdl_end_is_cut(fd) ? cut_read(fd, returns_to) : 0;
+    if (size && coopdl_end_is_cut(fd))
+        return cut_read(fd, returns_to);
+    return size && coopdl_end_is_ours(fd, true) ? coopdl_reset_by_us() : 0;
 }
 
 /* In one piece (src/meson.build): stdio.c knows it by where libc's read returns to.  The barrier
@@ -73,6 +75,8 @@ ssize_t coopdl_timed_readv(int fd, const struct iovec *iov, int n)
     ssize_t got = coopdl_real.readv(fd, iov, n);
     if (unlikely(got == 0) && readv_end_is_cut(fd, iov, n))
         return coopdl_cut_on(thread, fd, "readv");
+    if (unlikely(got == 0) && coopdl_end_is_ours(fd, true) && coopdl_moves(iov, n))
+        return coopdl_reset_by_us();
     return coopdl_kicked(got, ON_DESCRIPTOR, "readv");
 }
 
