@@ -6,7 +6,6 @@ What must hold: every count in the table is 0.  Each of them fires where it shou
 does what it is there to find.
 """
 import argparse
-import asyncio
 import contextlib
 import errno
 import faulthandler
@@ -56,7 +55,7 @@ EXAMPLES = 3  # of each count are printed
 
 def child_main(seconds, seed, broken):
     import coopdl
-    from soak_bodies import BOUND, OFTEN, SELDOM, Things, Token, fork, not_mistaken, step
+    from soak_bodies import BOUND, OFTEN, SELDOM, Things, Token, forget_loops, fork, not_mistaken, step
 
     Reached = coopdl.DeadlineReached
     ours = Reached, coopdl.DeadlineExceeded
@@ -264,9 +263,7 @@ def child_main(seconds, seed, broken):
     def work(thread):
         thread.ident = threading.get_ident()
         thread.run(until)
-        # What an end in the middle of asyncio.run leaves: with the loop its coroutines are closed.
-        asyncio._set_running_loop(None)
-        asyncio.set_event_loop(None)
+        forget_loops()  # and with them their coroutines, which are closed
 
     warnings.simplefilter('ignore')
     report, shared, done = Report(), threading.Lock(), threading.Event()
@@ -285,8 +282,6 @@ def child_main(seconds, seed, broken):
             report.count('gone', f'after {thread.rounds} rounds')
     done.set()
     watcher.join()
-    # asyncio.run that was ended in its own clean-up leaves its loop to the thread, with its coroutines.
-    asyncio.set_event_loop(None)
     gc.collect()
     look_at_destructors()
     for thread in threads:

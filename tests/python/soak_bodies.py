@@ -130,6 +130,16 @@ def generator(me):
             break
 
 
+def forget_loops():
+    """An outer deadline in the middle of asyncio's own finally leaves these, as Ctrl-C does.  Each holds
+    a loop, with coroutines that are neither run nor closed."""
+    asyncio._set_running_loop(None)
+    asyncio.set_event_loop(None)
+    sys.set_asyncgen_hooks(None, None)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def coroutines(me):
     async def wait():
         token = Token('coroutine')
@@ -145,8 +155,7 @@ def coroutines(me):
     async def both():
         await asyncio.gather(wait(), wait())
 
-    # An end in the middle of asyncio's own finally leaves this, as Ctrl-C does.
-    asyncio._set_running_loop(None)
+    forget_loops()
     while True:
         asyncio.run(both())
 
