@@ -30,7 +30,7 @@ tests_optional=(
   mypy python3-pytest python3-pytest-timeout  #
   python3-requests python3-psycopg2           #
   python3-redis python3-gevent                #
-  python3-celery python3-click                #
+  python3-celery python3-click python3-eventlet #
   python3-pytest-asyncio python3-pytest-xdist #
   gunicorn python3-flask python3-django       #
   uvicorn python3-starlette                   #
