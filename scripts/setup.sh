@@ -44,7 +44,7 @@ tests_optional=(
   php-cli php-curl php-mysql php-pgsql        #
   'openjdk-17-jdk-headless|default-jdk-headless'
   libwww-perl liblwp-protocol-https-perl      #
-  python3-urllib3 python3-httpx               #
+  python3-urllib3 python3-httpx python3-grpcio #
   python3-uvloop                              #
   busybox-static tmux zsh                     # what scripts are run by, beside timeout(1)
   valgrind strace                             # what the fast path costs
