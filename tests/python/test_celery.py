@@ -10,7 +10,7 @@ import unittest
 
 import pages
 import web
-from programs import GENEROUS, Scratch, run
+from programs import GENEROUS, LOADED, Scratch, run
 
 MISSING = not (shutil.which('redis-server') and importlib.util.find_spec('celery') and
                importlib.util.find_spec('redis') and importlib.util.find_spec('pycurl'))
@@ -190,7 +190,7 @@ class Celery(Scratch):
 
     def test_a_thousand(self):
         self.work('threads', 8)
-        self.many_late('total', 1000)
+        self.many_late('total', 200 if LOADED else 1000)
 
     @unittest.skipUnless(importlib.util.find_spec('gevent'), 'no module gevent')
     def test_many_in_greenlets(self):
