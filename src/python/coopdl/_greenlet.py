@@ -59,7 +59,8 @@ class Reached(coopdl.DeadlineReached):
 
 
 @functools.cache
-def reached(kind: type[coopdl.DeadlineReached]) -> type[coopdl.DeadlineReached]:
+def reached(kind: Any) -> Any:
+    """That class, as one that says so."""
     return type(kind.__name__, (Reached, kind), {})
 
 
@@ -72,7 +73,8 @@ class Limit:
     def __init__(self, seconds: float, grace: float | None,
                  kind: type[coopdl.DeadlineReached] | None) -> None:
         self.seconds, self.grace, self.insists = seconds, grace, kind is None
-        self.kind = reached(kind or coopdl.DeadlineReached)
+        raised: Any = kind or coopdl.DeadlineReached
+        self.kind: Any = reached(raised)
         self.scope: coopdl.timeout | None = None
 
     def begin(self, seconds: float) -> None:

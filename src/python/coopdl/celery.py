@@ -102,6 +102,8 @@ class Request(request.Request):  # type: ignore[misc]
     later one: it is for what nothing else ends, and the clean-up is not cut by it.
     """
 
+    time_limits: Any = (None, None)
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         hard, soft = self.time_limits
