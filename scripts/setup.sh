@@ -30,7 +30,7 @@ tests_optional=(
   mypy python3-pytest python3-pytest-timeout  #
   python3-requests python3-psycopg2           #
   python3-redis python3-gevent                #
-  python3-celery python3-click                #
+  python3-celery python3-click python3-eventlet #
   python3-pytest-asyncio python3-pytest-xdist #
   gunicorn python3-flask python3-django       #
   uvicorn python3-starlette                   #
@@ -44,7 +44,7 @@ tests_optional=(
   php-cli php-curl php-mysql php-pgsql        #
   'openjdk-17-jdk-headless|default-jdk-headless'
   libwww-perl liblwp-protocol-https-perl      #
-  python3-urllib3 python3-httpx               #
+  python3-urllib3 python3-httpx python3-grpcio #
   python3-uvloop                              #
   busybox-static tmux zsh                     # what scripts are run by, beside timeout(1)
   valgrind strace                             # what the fast path costs

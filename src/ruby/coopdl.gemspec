@@ -10,6 +10,6 @@ Gem::Specification.new do |spec|
   spec.authors = ["The libcoopdl authors"]
   spec.license = "Apache-2.0"
   spec.required_ruby_version = [">= 3.1", "< 3.5"]
-  spec.files = Dir.chdir(__dir__) { Dir["ext/**/*.{c,h,rb}", "lib/**/*.rb", "sig/*.rbs", "README.md"] }
+  spec.files = Dir.chdir(__dir__) { Dir["ext/**/*.{c,h,rb}", "lib/**/*.rb", "sig/**/*.{rbs,yaml}", "README.md"] }
   spec.extensions = ["ext/coopdl/extconf.rb"]
 end

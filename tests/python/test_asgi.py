@@ -41,7 +41,7 @@ class Uvicorn(Scratch):
         for path, answer in zip(paths, web.get_all(self.port, paths)):
             self.assertEqual(answer, WELL if path == '/' else LATE)
         web.wait_until(lambda: self.silent.open == 0)
-        web.wait_until(lambda: web.holds(self.server.process.pid) <= before)
+        web.wait_until(lambda: web.holds_no_more(self.server.process.pid, before))
         self.assertIsNone(self.server.process.poll())
         self.assertNotIn('Traceback', self.server.said())
 

@@ -10,7 +10,7 @@ import unittest
 
 import pages
 import web
-from programs import Scratch
+from programs import GENEROUS, LOADED, Scratch, run
 
 MISSING = not (shutil.which('redis-server') and importlib.util.find_spec('celery') and
                importlib.util.find_spec('redis') and importlib.util.find_spec('pycurl'))
@@ -19,6 +19,7 @@ MISSING = not (shutil.which('redis-server') and importlib.util.find_spec('celery
 JOBS = """
 
 import time
+import urllib.request
 
 from celery.exceptions import SoftTimeLimitExceeded
 
@@ -49,6 +50,22 @@ def cleans(url):
     except SoftTimeLimitExceeded:
         time.sleep(0.3)
         return 'cleaned'
+
+
+@app.task(time_limit=0.3)
+def tidies(url, path):
+    # At its time limit it has the grace.
+    try:
+        waits.run(url) if path.endswith('waits') else total.run(url)
+    finally:
+        time.sleep(0.2)
+        open(path, 'w').close()
+
+
+@app.task(soft_time_limit=0.5)
+def waits(url):
+    # As Python does it; gevent then runs others.
+    urllib.request.urlopen(url).read()
 """
 
 
@@ -75,16 +92,18 @@ class Celery(Scratch):
     def work(self, pool, concurrency):
         with open(self.path('jobs.py'), 'a', encoding='utf-8') as file:
             file.write(JOBS)
-        self.worker = self.start(
-            sys.executable, '-m', 'celery', '-A', 'jobs', 'worker', '--pool', pool, '--concurrency',
-            str(concurrency), '--without-gossip', '--without-mingle', '--without-heartbeat',
-            '--loglevel', 'critical', log='log')
+        self.worker = self.start(*self.worker_of(pool, concurrency), log='log')
         import celery
         # It sends by name, and asks for results itself: a result of Celery's own is subscribed to.
         self.app = celery.Celery(broker=self.redis, set_as_current=False)
         self.backend = celery.Celery(backend=self.redis, set_as_current=False).backend
         self.addCleanup(self.app.close)
         self.assertEqual(self.result(self.send('add', 1, 2)), 3)
+
+    def worker_of(self, pool, concurrency):
+        return [sys.executable, '-m', 'celery', '-A', 'jobs', 'worker', '--pool', pool,
+                '--concurrency', str(concurrency), '--without-gossip', '--without-mingle',
+                '--without-heartbeat', '--loglevel', 'critical']
 
     def send(self, task, *args, **options):
         return self.app.send_task('jobs.' + task, args, **options).id
@@ -120,43 +139,88 @@ class Celery(Scratch):
         self.limits()
 
     def test_prefork(self):
+        """No process is killed."""
         self.work('prefork', 2)
-        self.limits()
+        with open(f'/proc/{self.worker.pid}/task/{self.worker.pid}/children', encoding='ascii') as file:
+            processes = file.read()
+            self.limits()
+            self.tidies()
+            file.seek(0)
+            self.assertEqual(file.read(), processes)
 
     def test_threads(self):
         self.work('threads', 8)
         self.limits()
+        self.tidies()
         self.travels()
 
-    def travels(self):
+    @unittest.skipUnless(importlib.util.find_spec('gevent'), 'no module gevent')
+    def test_gevent(self):
+        """Who keeps the only thread is ended, and who waits beside the others."""
+        self.work('gevent', 50)
+        self.limits()
+        self.tidies()
+        self.travels(late=0.1)
+        began = time.monotonic()
+        for task in [self.send('waits', self.silent.url) for _ in range(30)]:
+            self.failed(task, 'SoftTimeLimitExceeded', 0.5)
+        self.assertGreaterEqual(time.monotonic() - began, 0.5)
+        self.assertLess(time.monotonic() - began, 0.5 + GENEROUS)
+
+    @unittest.skipUnless(importlib.util.find_spec('eventlet'), 'no module eventlet')
+    def test_eventlet_is_refused(self):
+        done = run(*self.worker_of('eventlet', 2), cwd=self.directory, PYTHONPATH=web.PATH)
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        self.assertIn('coopdl: time limits do not hold in the eventlet pool; accepted are ',
+                      done.stderr.splitlines()[-1])
+
+    def tidies(self):
+        """Clean-up after the time limit is not cut, whatever the task was at."""
+        for how in 'waits', 'blocks':
+            path = self.path(how)
+            self.failed(self.send('tidies', self.silent.url, path), 'TimeLimitExceeded', 0.3)
+            web.wait_until(lambda: os.path.exists(path))
+
+    def travels(self, late=0):
         """What is left to who sends a task, if that asks for it."""
         hasty, own, later = self.result(self.send('ask'))
-        self.assertLessEqual(self.result(hasty), 20)
+        self.assertLessEqual(self.result(hasty), 20 + late)
         self.assertIsNone(self.result(own))
         self.assertIsNone(self.result(later))
 
     def test_a_thousand(self):
-        """Then the worker has what it had, and is as fast."""
         self.work('threads', 8)
+        self.many_late('total', 200 if LOADED else 1000)
+
+    @unittest.skipUnless(importlib.util.find_spec('gevent'), 'no module gevent')
+    def test_many_in_greenlets(self):
+        # gevent's own threads look names up, and come as they are needed.
+        os.environ['GEVENT_RESOLVER'] = 'block'
+        self.addCleanup(os.environ.pop, 'GEVENT_RESOLVER')
+        self.work('gevent', 50)
+        self.many_late('waits', 20)
+
+    def many_late(self, name, count):
+        """Then the worker has what it had, and is as fast."""
 
         def quick():
             began = time.monotonic()
-            for task in [self.send('add', 1, 2) for _ in range(50)]:
+            for task in [self.send('add', 1, 2) for _ in range(min(count, 50))]:
                 self.result(task)
             return time.monotonic() - began
 
-        for task in [self.send('total', self.silent.url, soft_time_limit=0.3) for _ in range(16)]:
+        for task in [self.send(name, self.silent.url, soft_time_limit=0.3) for _ in range(16)]:
             self.failed(task, 'SoftTimeLimitExceeded', 0.3)  # so that all threads are there
         took = quick()
         before = web.holds(self.worker.pid)
         results = self.backend.client.dbsize
-        whole = results() + 1000
-        late = [self.send('total', self.silent.url, soft_time_limit=0.01) for _ in range(1000)]
+        whole = results() + count
+        late = [self.send(name, self.silent.url, soft_time_limit=0.01) for _ in range(count)]
         web.wait_until(lambda: results() >= whole)
-        for task in late[::50]:
+        for task in late[::count // 20]:
             self.failed(task, 'SoftTimeLimitExceeded', 0.01)
         web.wait_until(lambda: self.silent.open == 0)
-        web.wait_until(lambda: web.holds(self.worker.pid) <= before)
+        web.wait_until(lambda: web.holds_no_more(self.worker.pid, before))
         self.assertLess(quick(), 5 * took + 1)
 
     def test_without(self):

@@ -126,6 +126,51 @@ class Deployment(Scratch):
         own = [re.match(r'-D(\w+)=', word)[1] for word in words if word.startswith('-D')]
         self.assertLessEqual(set(own), set(options))
 
+    def test_the_image_is_built_as_docker_reads_it(self):
+        """Without a Docker daemon: instructions that there are, stages and sources that are named,
+        commands that a shell can read."""
+        with open(os.path.join(EXAMPLES, 'Dockerfile'), encoding='utf-8') as file:
+            lines = [line for line in file.read().replace('\\\n', '').splitlines()
+                     if line and not line.startswith('#')]
+        stages = []
+        for line in lines:
+            instruction, rest = line.split(maxsplit=1)
+            self.assertIn(instruction, ('FROM', 'RUN', 'COPY', 'ENTRYPOINT', 'CMD'))
+            if instruction == 'FROM':
+                self.assertRegex(rest, r'^\w+:\d+( AS \w+)?$')
+                stages.append(rest.partition(' AS ')[2])
+            elif instruction == 'RUN':
+                self.ended(run('sh', '-n', '-c', rest), 0, '')
+            elif instruction == 'COPY' and rest.startswith('--from='):
+                self.assertIn(re.match(r'--from=(\w+) /\w+ /$', rest)[1], stages[:-1])
+        self.assertEqual([line.split()[0] for line in lines[-2:]], ['ENTRYPOINT', 'CMD'])
+
+    @unittest.skipUnless(shutil.which('kubectl') and yaml, 'no kubectl, or no module yaml')
+    def test_kubectl_takes_the_job(self):
+        """It reads what it knows, and drops what it does not."""
+        path = os.path.join(EXAMPLES, 'job.yaml')
+        with open(path, encoding='utf-8') as file:
+            given = yaml.safe_load(file)
+        container, = given['spec']['template']['spec']['containers']
+        done = run('kubectl', 'set', 'image', '--local', '--filename', path,
+                   f'{container["name"]}={container["image"]}:other', '--output', 'json')
+        self.ended(done, 0)
+        container['image'] += ':other'
+        self.has_all(given, json.loads(done.stdout))
+
+    def has_all(self, given, read):
+        self.assertIs(type(given), type(read))
+        if isinstance(given, dict):
+            self.assertLessEqual(set(given), set(read))
+            for name, value in given.items():
+                self.has_all(value, read[name])
+        elif isinstance(given, list):
+            self.assertEqual(len(given), len(read))
+            for pair in zip(given, read):
+                self.has_all(*pair)
+        else:
+            self.assertEqual(given, read)
+
     @unittest.skipUnless(yaml, 'no module yaml')
     def test_kubernetes(self):
         text, budget = self.example('job.yaml', r'command: .*?(\d+s)\]')

@@ -345,6 +345,7 @@ class Timeout(Sessions):
             def test_func_only(request): time.sleep(60)
             ''')
         self.both({'failed': 3, 'passed': 3, 'error': 1}, '--timeout=0.3')
+        self.assertIn('Timeout >0.3s', self.pytest('--deadline-as-timeout', '--timeout=0.3')[1])
 
     def test_setting_and_environment(self):
         self.source('''

@@ -16,7 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 import coopdl
 
 PATH = os.path.dirname(os.path.dirname(coopdl.__file__))
-PATIENCE = 15  # seconds for a server to begin, or a client to be answered
+# Seconds for a server to begin, or a client to be answered.
+PATIENCE = 45 if os.environ.get('LOAD') else 15
 
 
 class Silent(socketserver.ThreadingTCPServer):

@@ -2,7 +2,7 @@
 # frozen_string_literal: true
 
 # test_gem.rb -- the gem as a stranger has it: built, installed against an
-# installed library, loaded by the command; its signatures are those it has.
+# installed library, loaded by the command.
 
 require_relative "support"
 require "fileutils"
@@ -95,25 +95,6 @@ class AsGem < CoopdlTest
         assert_empty Dir.children(root)
       end
     end
-  end
-
-  # What rbs knows of the gem, and what the gem has.
-  def test_signatures
-    begin
-      require "rbs"
-    rescue LoadError
-      skip "there is no rbs"
-    end
-    loader = RBS::EnvironmentLoader.new
-    loader.add(path: Pathname(File.join(SOURCE, "sig")))
-    environment = RBS::Environment.from_loader(loader).resolve_type_names
-    name = RBS::TypeName.new(name: :Coopdl, namespace: RBS::Namespace.root)
-    methods = RBS::DefinitionBuilder.new(env: environment).build_singleton(name).methods
-    declared = methods.select { |_, method| method.implemented_in == name }.keys
-    assert_equal Coopdl.singleton_methods(false).sort, declared.sort
-    constants = environment.constant_decls.keys + environment.class_decls.keys
-    assert_equal Coopdl.constants.sort,
-                 constants.select { |each| each.namespace == name.to_namespace }.map(&:name).sort
   end
 end
 

@@ -161,10 +161,25 @@ class MiddlewareTest < CoopdlTest
   end
 end
 
-class PumaTest < CoopdlTest
+# Starts Puma.
+module Pumas
   include Engines
 
   PUMA = "/usr/bin/puma"
+
+  # Its pid and its port.
+  def start_puma(file, threads, **options)
+    port = TCPServer.open("127.0.0.1", 0) { |server| server.local_address.ip_port }
+    pid = start(RbConfig.ruby, PUMA, "--threads", "#{threads}:#{threads}",
+                "--bind", "tcp://127.0.0.1:#{port}", file, **options)
+    until_true { TCPSocket.new("127.0.0.1", port).close || true rescue false }
+    [pid, port]
+  end
+end
+
+class PumaTest < CoopdlTest
+  include Pumas
+
   WELL = ["200", "all is well\n"].freeze
   LATE = ["504", "the deadline of 1 s was exceeded\n"].freeze
 
@@ -180,10 +195,7 @@ class PumaTest < CoopdlTest
   end
 
   def puma(threads)
-    @port = TCPServer.open("127.0.0.1", 0) { |server| server.local_address.ip_port }
-    @pid = start(RbConfig.ruby, PUMA, "--threads", "#{threads}:#{threads}",
-                 "--bind", "tcp://127.0.0.1:#{@port}", "config.ru")
-    until_true { TCPSocket.new("127.0.0.1", @port).close || true rescue false }
+    @pid, @port = start_puma("config.ru", threads)
   end
 
   # Once, and not again as Net::HTTP does by itself.
@@ -237,6 +249,70 @@ class PumaTest < CoopdlTest
     assert_nil third.wait_readable(1.5)
   ensure
     [*waiting, third].compact.each(&:close)
+  end
+end
+
+# The page's servers in a row. The way is given more time than it takes, so that a busy machine does not
+# need longer.
+class HopsTest < CoopdlTest
+  include Pumas
+
+  LIMIT = LOADED ? 20 : 5
+  HOP = LIMIT / 5.0
+  CLIENTS = {
+    "net" => "Net::HTTP.get(URI(ENV[\"NEXT\"]), Coopdl::Propagate.headers)",
+    "faraday" => "Faraday.get(ENV[\"NEXT\"], nil, Coopdl::Propagate.headers).body"
+  }.freeze
+
+  def setup
+    super
+    skip "no puma" unless File.exist?(PUMA)
+    skip "no faraday" unless Gem.try_activate("faraday.rb")
+    write_examples("rack.md")
+  end
+
+  # One that asks the next with this client; its URL.
+  def hop(name, client, following = nil)
+    text = File.read(path("hop.ru"))
+    assert_includes text, CLIENTS["net"]
+    text = text.sub(CLIENTS["net"], CLIENTS[client]).sub(".headers", ".headers(hop: #{HOP})")
+    File.write(path("#{name}.ru"), "require \"#{client == "net" ? "net/http" : client}\"\n#{text}")
+    _, port = start_puma("#{name}.ru", 2, log: path("#{name}.log"), **(following ? { NEXT: following } : {}))
+    "http://127.0.0.1:#{port}/"
+  end
+
+  # What it has said of this.
+  def said(name, what)
+    Float(until_true { File.read(path("#{name}.log"))[/^#{what} (.+)$/, 1] })
+  end
+
+  def test_three
+    names = %w[third second first]
+    url = names.zip(%w[net net faraday]).reduce(nil) { |following, (name, client)| hop(name, client, following) }
+    left, answer = nil
+    Coopdl.timeout(LIMIT) do
+      left = Coopdl.deadline
+      answer = Net::HTTP.get_response(URI(url), Coopdl::Propagate.headers(hop: HOP))
+    end
+    assert_equal "200", answer.code # the last one's 504 came in time to who had asked it
+    deadlines = names.map { |name| said(name, "deadline") }
+    ended = names.map { |name| said(name, "ended") }
+    assert_equal deadlines.sort, deadlines
+    assert_operator deadlines.last, :<=, left
+    assert_equal ended.sort, ended
+    assert_operator ended.first, :>=, deadlines.first
+    assert_operator ended.last, :<, left
+  end
+
+  # The last one works on, behind the deadline of who asked.
+  def test_without_the_header
+    url = hop("alone", "net")
+    assert_raises(Timeout::Error) do
+      Coopdl.timeout(1) { Net::HTTP.start("127.0.0.1", URI(url).port, max_retries: 0) { |http| http.get("/") } }
+    end
+    said("alone", "deadline")
+    sleep 0.5
+    refute_includes File.read(path("alone.log")), "ended"
   end
 end
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Celery: time limits that hold in every pool, also in threads and in calls of C libraries.
+"""Celery: time limits that hold in its pools, also in threads, greenlets and calls of C libraries.
 
     app = celery.Celery('jobs', task_cls='coopdl.celery:Task')
 
@@ -18,14 +18,17 @@ import datetime
 import functools
 import itertools
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import celery  # type: ignore[import]
 from billiard.pool import SIG_SOFT_TIMEOUT, soft_timeout_sighandler  # type: ignore[import]
+from celery import signals
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded  # type: ignore[import]
 from celery.utils.time import maybe_iso8601, maybe_make_aware  # type: ignore[import]
+from celery.worker import request  # type: ignore[import]
 
 import coopdl
 from coopdl import _stuck
@@ -37,7 +40,25 @@ class SoftLimit(coopdl.DeadlineReached, SoftTimeLimitExceeded):  # type: ignore[
     """What is raised in a task at its soft limit."""
 
 
-def inside(scope: coopdl.timeout, seconds: float | None, error: type[Exception],
+def greenlets() -> Any:
+    """In a greenlet of the gevent pool, the module that is for those; else None."""
+    if 'gevent' in sys.modules:
+        from coopdl import _greenlet
+        if _greenlet.here():
+            return _greenlet
+    return None
+
+
+def limit(seconds: float | None, grace: float | None, soft: bool) -> Any:
+    """A scope; in a greenlet what is like one."""
+    beside = greenlets()
+    if beside:
+        return beside.limit(seconds, grace, SoftLimit if soft else None)
+    scope = coopdl.timeout(seconds, grace=grace)
+    return scope._instead(SoftLimit) if soft else scope
+
+
+def inside(scope: Any, seconds: float | None, error: type[Exception],
            work: Callable[[], Any]) -> Any:
     """What the work returns, however late; or this error in place of DeadlineExceeded.
 
@@ -65,9 +86,36 @@ def keep_out_the_pool() -> None:
         signal.signal(SIG_SOFT_TIMEOUT, signal.SIG_IGN)
 
 
+@signals.worker_init.connect  # type: ignore[misc]
+def refuse_eventlet(sender: Any, **_: Any) -> None:
+    """There limits would neither hold nor be those of one task."""
+    pool = sender.pool_cls
+    if 'eventlet' in (pool if isinstance(pool, str) else pool.__module__):
+        sys.exit('coopdl: time limits do not hold in the eventlet pool; accepted are prefork, solo, '
+                 'threads and gevent')
+
+
+class Request(request.Request):  # type: ignore[misc]
+    """A task that a worker has received.
+
+    Pools that have a time limit of their own (prefork, which kills the process; gevent) are told a
+    later one: it is for what nothing else ends, and the clean-up is not cut by it.
+    """
+
+    time_limits: Any = (None, None)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        hard, soft = self.time_limits
+        hard = hard or self.task.time_limit
+        self.time_limits = hard and hard + GRACE, soft
+
+
 class Task(celery.Task):  # type: ignore[misc]
     """The class of an application's tasks."""
     abstract = True
+
+    Request = 'coopdl.celery:Request'
 
     deadline_travels = False
 
@@ -79,9 +127,9 @@ class Task(celery.Task):  # type: ignore[misc]
         if soft is not None:
             keep_out_the_pool()
             grace = None if hard is None else max(0.0, hard - soft)
-            scope = coopdl.timeout(soft, grace=grace)._instead(SoftLimit)
+            scope = limit(soft, grace, soft=True)
             work = functools.partial(inside, scope, soft, SoftTimeLimitExceeded, work)
-        return inside(coopdl.timeout(hard, grace=GRACE), hard, TimeLimitExceeded, work)
+        return inside(limit(hard, GRACE, soft=False), hard, TimeLimitExceeded, work)
 
     def limits(self) -> tuple[float | None, float | None]:
         """The time limit and the soft one, in seconds."""
@@ -101,7 +149,7 @@ class Task(celery.Task):  # type: ignore[misc]
         return max(0.0, left)
 
     def apply_async(self, *args: Any, **options: Any) -> Any:
-        left = coopdl.remaining() if self.deadline_travels else None
+        left = (greenlets() or coopdl).remaining() if self.deadline_travels else None
         later = options.get('eta') or options.get('countdown')
         expires = options.get('expires')
         if left is not None and not later and not isinstance(expires, datetime.datetime):

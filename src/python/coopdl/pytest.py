@@ -145,7 +145,8 @@ class Deadlines:
         if self.ends is not None and not self.late:
             limits.append((self.ends, f"the session's deadline of {self.session:g} s"))
         if self.until is not None and not self.late:
-            limits.append((self.until, f'the timeout of {self.timeout:g} s'))
+            # In pytest-timeout's words too, which people look for.
+            limits.append((self.until, f'the timeout of {self.timeout:g} s (Timeout >{self.timeout}s)'))
         return min(limits, default=(None, ''))
 
     def limited(self, function: Callable[..., Any]) -> Callable[..., Any]:
