@@ -71,11 +71,6 @@ uint64_t coopdl_exception_owner(VALUE exception)
     return NIL_P(serial) ? 0 : NUM2ULL(serial);
 }
 
-static bool linked(const struct scope *scope, uint64_t serial)
-{
-    return scope == &coopdl_budget || coopdl_scope_find(serial) == scope;
-}
-
 /* A process ends at its budget's end, and a forked child, which is not to run what its parent does
  * behind the block, at its scope's: through the ensure clauses, as by `exit`, past `rescue => e`
  * and what test frameworks rescue. */
@@ -114,7 +109,7 @@ void coopdl_exception_send(struct scope *scope)
 {
     uint64_t serial = scope->serial;
     VALUE exception = for_scope(scope);
-    if (!linked(scope, serial) || scope->left)
+    if (!coopdl_scope_linked(scope, serial) || scope->left)
         return;
     int stage = atomic_exchange(&scope->stage, STAGE_SENT);
     coopdl_scope_unqueue(scope); /* one that went with its thread's queue */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* init.c -- the module Coopdl, and its small methods. */
 #include "exception.h"
+#include "forked.h"
 #include "handle.h"
 #include "joins.h"
 #include "monitor.h"
@@ -133,6 +134,7 @@ __attribute__((visibility("default"))) void Init_coopdl(void)
     coopdl_handle_init(module);
     coopdl_exception_init(module);
     coopdl_waiter_init(module);
+    coopdl_forked_init(module);
     coopdl_monitor_init();
     coopdl_joins_init();
     coopdl_pipe_init();

@@ -5,7 +5,7 @@
  * `enter` without a block gives no clause that would undo it: an
  * exception that comes between it and the `ensure` behind it leaves the monitor
  * locked, as in rubygems' own `require`.  So nothing is sent to a thread between
- * its Monitor#enter and Monitor#exit (waiter.c says for how long).  A monitor that
+ * its Monitor#enter and Monitor#exit (serve.c says for how long).  A monitor that
  * was entered before the scope is given back behind the scope's block, and does
  * not count for it.
  *

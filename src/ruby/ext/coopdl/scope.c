@@ -161,6 +161,11 @@ struct scope *coopdl_scope_find(uint64_t serial)
     return scope;
 }
 
+bool coopdl_scope_linked(const struct scope *scope, uint64_t serial)
+{
+    return scope == &coopdl_budget || coopdl_scope_find(serial) == scope;
+}
+
 bool coopdl_scope_visit(const coopdl_scope *core, bool (*look)(struct scope *, void *), void *data)
 {
     pthread_mutex_lock(&lock);

@@ -80,6 +80,10 @@ struct scope *coopdl_scope_youngest(void);
 /* The scope of that serial number, if it is still linked.  With the GVL. */
 struct scope *coopdl_scope_find(uint64_t serial);
 
+/* Whether that address still is the scope of that serial number, or the budget's, which stays.
+ * With the GVL. */
+bool coopdl_scope_linked(const struct scope *scope, uint64_t serial);
+
 /* Looks at the scope around `core`, and then inwards to the next shield, until `look` says no.
  * False if `core` is not one of Ruby's.  Without the GVL. */
 bool coopdl_scope_visit(const coopdl_scope *core, bool (*look)(struct scope *, void *), void *data);

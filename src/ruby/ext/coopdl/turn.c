@@ -119,7 +119,7 @@ static void *give(void *argument)
 }
 
 /* The 2: interrupts are not looked at afterwards, since that may raise.  Without need the GVL is
- * not released, or a thread that computes would look like one that waits (remind in waiter.c). */
+ * not released, or a thread that computes would look like one that waits (remind in serve.c). */
 void coopdl_turn_give(int64_t patience)
 {
     struct activity *own = coopdl_activity();

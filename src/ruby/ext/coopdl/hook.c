@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hook.c -- what the library's thread is told of an expired scope, and how it wakes the waiter.
+ *
+ * What must hold: the hook takes no GVL: coopdl_leave waits for it with the GVL held.
+ *
+ * Nothing is cut at first, so that Ruby's own calls get their exception and no
+ * Errno::ETIMEDOUT.  Where it does not come through, the call is one that Ruby
+ * cannot interrupt, and is cut: when the exception was sent a while ago, or when
+ * not even that was possible the third time that the hook is asked, since such a
+ * call holds the GVL.
+ */
+#include "hook.h"
+
+#include "turn.h"
+
+#include <semaphore.h>
+#include <unistd.h>
+
+/* In ns: how long a thread that has been sent its exception may take to raise it. */
+enum { PATIENCE = 500000 };
+
+static pid_t main_thread;
+
+static sem_t expiries;
+
+/* Whether it may be in the clean-up of its exception, or is about to be raised in. */
+static bool may_clean_up(const struct scope *scope, int64_t now)
+{
+    int stage = atomic_load(&scope->stage);
+    return (stage == STAGE_SENT || stage == STAGE_AT_WORK) && !coopdl_scope_over(scope, now);
+}
+
+/* The clean-up of a scope inside is this one's, too, up to the grace's end of either. */
+struct scope *coopdl_hook_cleaning_inside(const struct scope *scope, int64_t now)
+{
+    struct scope *inner = coopdl_scope_over(scope, now) ? NULL : scope->inner;
+    while (inner && !inner->shield && !may_clean_up(inner, now))
+        inner = inner->inner;
+    return inner && !inner->shield ? inner : NULL;
+}
+
+/* Whether there is an exception to send, from what the hook knows. */
+static bool owed(struct scope *scope, int64_t now)
+{
+    int stage = atomic_load(&scope->stage);
+    if (stage == STAGE_ENTERED)
+        return !coopdl_hook_cleaning_inside(scope, now);
+    return stage == STAGE_AT_WORK && coopdl_scope_over(scope, now);
+}
+
+static enum coopdl_verdict verdict(struct scope *scope, int64_t now)
+{
+    if (atomic_load(&scope->deferred) && !coopdl_scope_over(scope, now))
+        return COOPDL_PEACE;
+    if (atomic_load(&scope->stage) == STAGE_SENT)
+        return now < atomic_load(&scope->sent_at) + PATIENCE ? COOPDL_KICK : COOPDL_CUT;
+    if (owed(scope, now))
+        return atomic_fetch_add(&scope->asked, 1) < 2 ? COOPDL_KICK : COOPDL_CUT;
+    return COOPDL_PEACE;
+}
+
+struct inquiry {
+    int64_t now;
+    enum coopdl_verdict verdict;
+};
+
+/* While the exception of one scope is at work, another that was entered by the clean-up may
+ * expire. */
+static bool inquire(struct scope *scope, void *data)
+{
+    struct inquiry *inquiry = data;
+    if (scope->deadline > inquiry->now || atomic_load(&scope->stage) == STAGE_OVER)
+        return true;
+    atomic_store(&scope->wanted, true);
+    if (owed(scope, inquiry->now))
+        coopdl_turn_want();
+    inquiry->verdict = verdict(scope, inquiry->now);
+    return inquiry->verdict == COOPDL_PEACE;
+}
+
+static enum coopdl_verdict expired(pid_t thread, coopdl_scope *core)
+{
+    struct inquiry inquiry = {.now = coopdl_now(), .verdict = COOPDL_PEACE};
+    if (!atomic_load(&coopdl_turn_has_waiter) || (!core && thread != main_thread))
+        return COOPDL_CUT;
+    if (!core)
+        inquire(&coopdl_budget, &inquiry);
+    else if (!coopdl_scope_visit(core, inquire, &inquiry))
+        return COOPDL_CUT;
+    coopdl_hook_wake();
+    return inquiry.verdict;
+}
+
+/* In a signal handler; under a budget also in threads that are not Ruby's. */
+static void kicked(void)
+{
+    if (ruby_native_thread_p())
+        coopdl_turn_ask();
+}
+
+static const struct coopdl_hooks hooks = {.expired = expired, .kicked = kicked};
+
+int coopdl_hook_set(void)
+{
+    return coopdl_set_hooks(&hooks);
+}
+
+void coopdl_hook_wake(void)
+{
+    sem_post(&expiries);
+}
+
+void coopdl_hook_wait(void)
+{
+    sem_wait(&expiries);
+}
+
+void coopdl_hook_init(void)
+{
+    sem_init(&expiries, 0, 0);
+    main_thread = getpid();
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * serve.c -- what the waiter does about one expired scope: it sends an exception, or leaves the
+ * scope in peace, or defers it.
+ *
+ * Once raised, the scope is left in peace as long as the exception is at work,
+ * which the waiter looks at each time the hook is asked (Coopdl.at_work?).  One
+ * that was swallowed is followed by another.  When the grace is over, nothing is
+ * in peace: each time that the hook is asked, another one is sent, and what
+ * waits is cut.  Threads that the expired one joins then get one as well; those
+ * that do not take it are lent the deadline, and their calls are cut.
+ *
+ * A scope around it has that clean-up for its own: until it has ended, or until the
+ * grace of either is over, nothing is sent for a scope that expires later.
+ *
+ * Interleavings: a thread has been told that it is being raised in, and loses the GVL before it is
+ * in the clause that handles the exception, so that none is found: it has swallowed the exception
+ * only when it has computed since, or waits.  The waiter has looked, and loses the GVL before it
+ * draws its conclusion; the thread goes on: whoever has used no processor time has not.
+ *
+ * Deferred: nothing is sent, and nothing cut,
+ * - between a Monitor#enter and the #exit that the block makes (monitor.c), up to
+ *   the grace's end; a thread that waits there, and has waited each time of some, is not computing
+ *   towards its `exit` and is sent its exception;
+ * - while the main thread is in a clean-up of its own at the budget's end, such
+ *   as the report of an error, for FOREIGN at most.
+ * Nor is the budget's sent behind another exception that the call is yet to end
+ * by: it would be raised in the clean-up of that.
+ */
+#include "serve.h"
+
+#include "activity.h"
+#include "exception.h"
+#include "hook.h"
+#include "joins.h"
+
+/* In ns: how long behind the budget's end another exception's clean-up is left in peace; how long a
+ * thread may wait inside a monitor. */
+#define FOREIGN (2 * COOPDL_SECOND)
+#define WAITING (100 * COOPDL_MILLISECOND)
+
+/* In ns, behind the grace: how long a joined thread has to end before the one that joins is raised
+ * in, too. */
+#define LENT COOPDL_SECOND
+
+/* In ns of its processor time: what a thread takes from being raised in to the clause that handles
+ * the exception, at most. */
+enum { UNWINDING = 500000 };
+
+/* How often in a row it is to have been waiting there. */
+enum { STOPPED = 4 };
+
+static VALUE coopdl;
+
+static bool has_status(VALUE thread, const char *wanted)
+{
+    VALUE status = rb_funcall(thread, rb_intern("status"), 0);
+    return RB_TYPE_P(status, T_STRING) && rb_str_equal(status, rb_str_new_cstr(wanted)) == Qtrue;
+}
+
+/* Whether the exception is being handled.  The thread may have lost the GVL on its way to the
+ * clause that does; and it may have run since this looked at it. */
+static bool at_work(const struct scope *scope)
+{
+    uint64_t serial = scope->serial;
+    for (int attempt = 0; attempt < 3; attempt++) {
+        int64_t work = coopdl_activity_work(scope->activity);
+        if (RTEST(rb_funcall(coopdl, rb_intern("at_work?"), 2, scope->thread, scope->exception)))
+            return true;
+        if (!coopdl_scope_linked(scope, serial))
+            return true;
+        bool runs = has_status(scope->thread, "run");
+        if (!coopdl_scope_linked(scope, serial))
+            return true;
+        if (coopdl_activity_work(scope->activity) == work)
+            return runs && work - scope->raised_work < UNWINDING;
+    }
+    return true;
+}
+
+static bool has_pending(VALUE thread)
+{
+    return RTEST(rb_funcall(thread, rb_intern("pending_interrupt?"), 0));
+}
+
+/* What is in its queue already comes first, and may have a clean-up of its own.  The call that
+ * keeps it there is cut meanwhile. */
+static bool queues_behind(const struct scope *scope, int64_t now)
+{
+    return scope == &coopdl_budget && now < scope->deadline + FOREIGN && has_pending(scope->thread);
+}
+
+/* To look at a thread may let others run, here and in what follows: the scope may be gone after it.
+ */
+static bool is_cleaning_inside(const struct scope *scope, int64_t now)
+{
+    const struct scope *inner = coopdl_hook_cleaning_inside(scope, now);
+    return inner && (atomic_load(&inner->stage) == STAGE_SENT || at_work(inner));
+}
+
+static void serve_entered(struct scope *scope, int64_t now)
+{
+    uint64_t serial = scope->serial;
+    if (is_cleaning_inside(scope, now) || !coopdl_scope_linked(scope, serial) || scope->left)
+        return;
+    if (atomic_load(&scope->stage) == STAGE_ENTERED && !queues_behind(scope, now))
+        coopdl_exception_send(scope);
+}
+
+static void serve_raised(struct scope *scope, bool over)
+{
+    uint64_t serial = scope->serial;
+    bool once = !NIL_P(scope->klass) && !scope->inherited;
+    bool peace = over && !once ? false : at_work(scope);
+    if (!coopdl_scope_linked(scope, serial) || atomic_load(&scope->stage) != STAGE_AT_WORK)
+        return;
+    if (once && !peace) /* whoever names a class may rescue it in the block */
+        atomic_store(&scope->stage, STAGE_OVER);
+    else if (over || !peace)
+        coopdl_exception_send(scope);
+}
+
+/* What it had forgotten behind another's exception: see remind_of_queue.  Of the calls that wait
+ * `wakeup` would end those alone that are called so, for a program that has masked ours. */
+static void remind(const struct scope *scope)
+{
+    uint64_t serial = scope->serial;
+    VALUE thread = scope->thread;
+    bool look =
+        has_status(thread, "run") || RTEST(rb_funcall(coopdl, rb_intern("wakeable?"), 1, thread));
+    /* It may have gone on while Ruby code looked at it: to a sleep of its own. */
+    if (look && coopdl_scope_linked(scope, serial) && !scope->left &&
+        atomic_load(&scope->stage) == STAGE_SENT)
+        rb_thread_wakeup_alive(thread);
+}
+
+static bool in_monitor(struct scope *scope, int64_t now)
+{
+    if (!coopdl_scope_in_monitor(scope))
+        return false;
+    bool stopped = !scope->activity->serving && has_status(scope->thread, "sleep");
+    scope->stopped = stopped ? scope->stopped + 1 : 0;
+    return scope->stopped < STOPPED || now < scope->deadline + WAITING;
+}
+
+static bool in_clean_up(const struct scope *scope, int64_t now)
+{
+    return scope == &coopdl_budget && now < scope->deadline + FOREIGN &&
+           RTEST(rb_funcall(coopdl, rb_intern("in_clause?"), 1, scope->thread));
+}
+
+static bool deferred(struct scope *scope, int64_t now)
+{
+    int stage = atomic_load(&scope->stage);
+    bool defer = false, over = coopdl_scope_over(scope, now);
+    if (!over && stage != STAGE_SENT)
+        defer = in_monitor(scope, now) || (stage == STAGE_ENTERED && in_clean_up(scope, now));
+    if (defer && scope->activity)
+        atomic_store(&scope->activity->postponed, true);
+    atomic_store(&scope->deferred, defer);
+    scope->insists = over || scope->stopped >= STOPPED;
+    return defer;
+}
+
+/* Its block has had its exception, and only a clean-up is late. */
+static bool is_lending(const struct scope *scope, int64_t now)
+{
+    return atomic_load(&scope->stage) == STAGE_AT_WORK &&
+           now < scope->deadline + scope->grace + LENT;
+}
+
+void coopdl_serve(struct scope *scope)
+{
+    uint64_t serial = scope->serial;
+    int64_t now = coopdl_now();
+    bool over = coopdl_scope_over(scope, now);
+    if (scope->left || coopdl_scope_shielded(scope))
+        return; /* the hook is asked again when the shield has been left */
+    bool joins = over && coopdl_joins_pass_on(scope);
+    if (!coopdl_scope_linked(scope, serial) || (joins && is_lending(scope, now)))
+        return;
+    if (deferred(scope, now) || !coopdl_scope_linked(scope, serial) || scope->left)
+        return;
+    switch (atomic_load(&scope->stage)) {
+    case STAGE_ENTERED:
+        serve_entered(scope, now);
+        break;
+    case STAGE_SENT:
+        remind(scope);
+        break;
+    case STAGE_AT_WORK:
+        serve_raised(scope, over);
+        break;
+    }
+}
+
+void coopdl_serve_init(VALUE module)
+{
+    coopdl = module;
+}
