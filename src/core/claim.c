@@ -19,9 +19,11 @@
  * exchange on its tid.  The lender finds the claimed record while the thread takes
  * over what an older reservation says: so the thread has its own kick meanwhile, as
  * everybody has who changes a loan, or the new loan would be lost, or one that was
- * taken back would come again.  The thread that claims does not wait for its kick, whose
- * holder may be running a hook that waits for what this thread holds: the next
- * look at the threads frees the record (tick.c).
+ * taken back would come again.  Before it reads the loan it waits for the kick of
+ * the reserved record, whose holder may be storing that loan.  The holder may also
+ * be the watcher that runs a hook: so a hook waits for nothing that a thread may
+ * hold when it enters its first scope (the hooks of Python and Ruby take no
+ * interpreter lock).
  */
 #include "core/claim.h"
 

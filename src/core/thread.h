@@ -67,9 +67,8 @@
 #define WORD_NEVER (TIME_NEVER | WORD_UNARMED)
 #define WORD_CONCEALED (WORD_NEVER | WORD_MOMENT)
 
-/* In the place of a thread's id: its record is being made, or given back; or it was reserved for a
- * thread that has claimed another, and is free once nobody holds its kick. */
-enum { LEAVING = -1, ORPHANED = -2 };
+/* In the place of a thread's id: its record is being made, or given back. */
+enum { LEAVING = -1 };
 
 /* How long after firing a thread is visited again, in ns; it doubles from there (tick.c). */
 #define COOPDL_FIRST_BACKOFF 1000000

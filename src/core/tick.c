@@ -209,11 +209,6 @@ static int64_t due_time(const struct coopdl_thread *thread, int64_t word)
 /* One thread; returns when it is due next. */
 static int64_t look(struct coopdl_thread *thread, int64_t now, bool asking)
 {
-    if (unlikely(atomic_load(&thread->tid) == ORPHANED)) {
-        if (coopdl_kick_take(thread))
-            coopdl_forget(thread);
-        return TIME_NEVER;
-    }
     int64_t when = due_time(thread, atomic_load(&thread->word));
     if (when > now)
         return when;
