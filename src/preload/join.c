@@ -16,17 +16,16 @@
  * the word.  A kick that comes later finds the note.
  */
 #include "core/lend.h"
+#include "portable/thread_clock.h"
 #include "preload/preload.h"
 
 #include <pthread.h>
 
-/* libc has no function that tells a thread's id, but it is in the number of the thread's clock:
- * that is how the kernel names it.  0 where the thread has ended. */
+/* The thread's number, which its clock tells; 0 where the thread has ended. */
 static int32_t id_of(pthread_t thread)
 {
-    enum { BITS_OF_KIND = 3 };
     clockid_t clock;
-    return pthread_getcpuclockid(thread, &clock) == 0 ? (int32_t) ~(clock >> BITS_OF_KIND) : 0;
+    return pthread_getcpuclockid(thread, &clock) == 0 ? coopdl_thread_of_clock(clock) : 0;
 }
 
 #define AWAIT(thread, call)                                                                        \

@@ -9,8 +9,8 @@
 
 static __thread struct activity activity;
 
-/* In the form that Linux gives such clocks.  pthread_getcpuclockid would be as good, but in the
- * version that compilers take it is of glibc 2.34. */
+/* The line of src/portable/thread_clock.h, since a gem has no file from outside its directory.
+ * (pthread_getcpuclockid, in the version that compilers take, is of glibc 2.34.) */
 static clockid_t own_clock(void)
 {
     return (clockid_t)(~(unsigned int)syscall(SYS_gettid) << 3 | 6);
