@@ -158,8 +158,8 @@ enum coopdl_waiter coopdl_end_waiter(struct coopdl_thread *thread, bool restarts
         break;
     }
     const struct coopdl_entry *owner = coopdl_owner(thread, coopdl_clock());
-    bool told = restarts || (owner && owner->cuts);
-    return told && coopdl_clock() < coopdl_later(coopdl_policy.deadline, CHILDS_TIME)
+    bool restarted = restarts || (owner && owner->cuts);
+    return restarted && coopdl_clock() < coopdl_later(coopdl_policy.deadline, CHILDS_TIME)
                ? WAITER_GOES_ON
                : WAITER_CUT;
 }

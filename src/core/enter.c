@@ -27,7 +27,7 @@ static int fail(int error)
 
 /* A runtime's exception is being handled and the thread goes on to other scopes: note in the list
  * what the flag in the word said of the entries that had expired. */
-static void absorb_peace(struct coopdl_thread *thread)
+static void note_handling(struct coopdl_thread *thread)
 {
     coopdl_conceal(thread);
     int64_t now = coopdl_clock();
@@ -71,14 +71,14 @@ static int push(coopdl_scope *scope, int64_t deadline, uint32_t flags)
         return fail(ENOMEM);
 
     int64_t word = coopdl_load(thread);
-    if (unlikely((word & WORD_FLAGS) == (WORD_FIRED | WORD_PEACE)))
-        absorb_peace(thread);
+    if (unlikely((word & WORD_FLAGS) == (WORD_FIRED | WORD_HANDLING)))
+        note_handling(thread);
     deadline = coopdl_word(deadline);
     scope->thread = thread;
     scope->place = atomic_load_explicit(&thread->depth, memory_order_relaxed);
     bool owed = coopdl_add_entry(thread, scope, deadline, flags);
     PROBE3(scope_entered, scope, deadline, flags);
-    if (owed || flags || word & WORD_PEACE || deadline < coopdl_word_deadline(word))
+    if (owed || flags || word & WORD_HANDLING || deadline < coopdl_word_deadline(word))
         coopdl_publish(thread);
     return 0;
 }

@@ -283,7 +283,8 @@ void coopdl_note_cut(struct coopdl_thread *thread, struct coopdl_entry *owner, c
         say(thread, "cut");
 }
 
-void coopdl_note_told(struct coopdl_thread *thread, struct coopdl_entry *owner, const char *call)
+void coopdl_note_same_cut(struct coopdl_thread *thread, struct coopdl_entry *owner,
+                          const char *call)
 {
     if (owner->cuts == 1 && thread->unsaid) {
         begin_change(thread);

@@ -20,7 +20,8 @@ void coopdl_note_cut(struct coopdl_thread *thread, struct coopdl_entry *owner, c
                      int64_t now, bool owed);
 
 /* The same cut, told by the wrapper: it knows the call's name, and its caller. */
-void coopdl_note_told(struct coopdl_thread *thread, struct coopdl_entry *owner, const char *call);
+void coopdl_note_same_cut(struct coopdl_thread *thread, struct coopdl_entry *owner,
+                          const char *call);
 
 /* A call at the thread's place was kicked for a runtime's exception, and is not cut. */
 void coopdl_note_kicked(struct coopdl_thread *thread, const char *call);

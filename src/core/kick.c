@@ -26,7 +26,7 @@
  * A program that uses the same signal is served too: what has not the value of
  * a kick is the program's, and kept while it believes it blocked (kept.c).  One that takes
  * signals off the queue past our wrappers may take a kick with them: a leaver
- * waits for one that was sent no longer than PATIENCE, and one that turns up
+ * waits for one that was sent no longer than TIMEOUT, and one that turns up
  * after all ends nobody.
  */
 #include "core/kick.h"
@@ -38,7 +38,7 @@
 
 #include <errno.h>
 
-enum { PATIENCE = COOPDL_KICK_PATIENCE };
+enum { TIMEOUT = COOPDL_KICK_TIMEOUT };
 
 _Atomic int coopdl_kick_signal;
 struct sigaction coopdl_kick_chained;
@@ -123,10 +123,10 @@ void coopdl_kick_install(void)
         coopdl_kick_chained = coopdl_action_for_libc(&before);
     /* By libc first: that shows what it adds.  And musl's semaphores go on waiting after a signal
      * as long as no handler without SA_RESTART has come by its own sigaction. */
-    struct sigaction told = {.sa_sigaction = coopdl_on_kick, .sa_flags = SA_SIGINFO | SA_ONSTACK};
-    sigaction(number, &told, NULL);
+    struct sigaction libcs = {.sa_sigaction = coopdl_on_kick, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    sigaction(number, &libcs, NULL);
     struct coopdl_action as_libc = coopdl_action_of(number);
-    added.flags = (int)as_libc.flags & ~told.sa_flags;
+    added.flags = (int)as_libc.flags & ~libcs.sa_flags;
     added.restorer = as_libc.restorer;
     coopdl_kick_reinstall();
     atomic_store(&coopdl_kick_signal, number);
@@ -199,7 +199,7 @@ void coopdl_kick_collect(struct coopdl_thread *thread)
     int64_t begun = coopdl_clock();
     for (int64_t pause = 50 * COOPDL_MICROSECOND; atomic_load(&thread->kick);
          pause += pause < COOPDL_MILLISECOND ? pause : 0) {
-        if (atomic_load(&thread->kick) == KICK_SENT && coopdl_clock() - begun > PATIENCE)
+        if (atomic_load(&thread->kick) == KICK_SENT && coopdl_clock() - begun > TIMEOUT)
             coopdl_kick_drop(thread);
         struct timespec wait = coopdl_timespec(pause);
         siginfo_t info;

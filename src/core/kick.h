@@ -45,7 +45,7 @@ long coopdl_kick_tid(int32_t tid);
 enum { KICK_NONE, KICK_TAKEN, KICK_SENT };
 
 /* How long a kick that was sent may take to arrive, in ns. */
-#define COOPDL_KICK_PATIENCE 100000000
+#define COOPDL_KICK_TIMEOUT 100000000
 
 /* Takes the thread's kick; false if one is under way. */
 bool coopdl_kick_take(struct coopdl_thread *thread);

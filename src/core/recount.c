@@ -26,7 +26,7 @@ void coopdl_kick_await(struct coopdl_thread *thread)
          pause += pause < COOPDL_MILLISECOND ? pause : 0) {
         coopdl_sleep_for(pause);
         uint32_t sent = KICK_SENT;
-        if (coopdl_clock() - begun > COOPDL_KICK_PATIENCE)
+        if (coopdl_clock() - begun > COOPDL_KICK_TIMEOUT)
             atomic_compare_exchange_strong(&thread->kick, &sent, KICK_NONE);
     }
 }
@@ -37,12 +37,12 @@ static int64_t new_word(int64_t word, int64_t rules, int64_t now)
 {
     if (!(word & WORD_FIRED) || rules < 0 || rules > now)
         return rules;
-    return rules | WORD_UNARMED | WORD_FIRED | (word & WORD_PEACE);
+    return rules | WORD_UNARMED | WORD_FIRED | (word & WORD_HANDLING);
 }
 
 static int64_t fired_for_a_moment(int64_t now)
 {
-    return (now & ~(int64_t)WORD_FLAGS) | WORD_UNARMED | WORD_FIRED | WORD_PEACE | WORD_MOMENT;
+    return (now & ~(int64_t)WORD_FLAGS) | WORD_UNARMED | WORD_FIRED | WORD_HANDLING | WORD_MOMENT;
 }
 
 bool coopdl_recount(struct coopdl_thread *thread)

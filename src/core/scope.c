@@ -56,7 +56,7 @@ int64_t coopdl_ruling(struct coopdl_thread *thread)
     if (live != TIME_NEVER)
         return live;
     return delivered == TIME_NEVER ? WORD_NEVER
-                                   : delivered | WORD_UNARMED | WORD_FIRED | WORD_PEACE;
+                                   : delivered | WORD_UNARMED | WORD_FIRED | WORD_HANDLING;
 }
 
 /* Whether a deadline is delivered that the word, which is that of one yet to expire, does not show.

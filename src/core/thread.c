@@ -79,7 +79,7 @@ static void reset(struct coopdl_thread *thread)
     thread->borrowed = (struct coopdl_entry){.deadline = TIME_NEVER};
     atomic_store(&thread->selector, TRAP_OPEN);
     atomic_store(&thread->asleep, AWAKE);
-    thread->trapped = thread->dozed = thread->told = false;
+    thread->trapped = thread->dozed = thread->cut_by_trap = false;
     thread->waiting.begun = 0;
     thread->reaping = (struct coopdl_reaping){0};
     thread->reaps = thread->wrapped = thread->unsaid = false;

@@ -57,7 +57,7 @@
 #include <stddef.h>
 
 #define WORD_FIRED 1
-#define WORD_PEACE 2
+#define WORD_HANDLING 2
 #define WORD_MOMENT 4
 #define WORD_FLAGS 7
 #define WORD_UNARMED INT64_MIN
@@ -170,9 +170,9 @@ struct coopdl_thread {
      * a thread again, but for what it is `asleep` in. */
     _Atomic uint8_t selector;
     bool trapped;
-    bool dozed; /* the last call that was seen was asleep in a futex */
-    bool told;  /* the trap has cut a call: the wrapper around it counts it no second time */
-    bool reaps; /* a wrapper's wait for a child is */
+    bool dozed;       /* the last call that was seen was asleep in a futex */
+    bool cut_by_trap; /* a call was: the wrapper around it does not count it again */
+    bool reaps;       /* a wrapper's wait for a child is */
     _Atomic uint8_t asleep;
 
     _Atomic uint32_t depth;
@@ -265,7 +265,7 @@ IN_HANDLER static inline int64_t coopdl_load(const struct coopdl_thread *thread)
 /* Expired, and no runtime's exception is being handled. */
 IN_HANDLER static inline bool coopdl_cutting(const struct coopdl_thread *thread)
 {
-    return (coopdl_load(thread) & (WORD_FIRED | WORD_PEACE)) == WORD_FIRED;
+    return (coopdl_load(thread) & (WORD_FIRED | WORD_HANDLING)) == WORD_FIRED;
 }
 
 /* Every record in use, one after the other: `record` null gives the first. */

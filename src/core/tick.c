@@ -57,17 +57,17 @@ static enum coopdl_verdict ask(struct coopdl_thread *thread, bool asking, int64_
     const struct coopdl_hooks *h = atomic_load_explicit(&coopdl_hooks, memory_order_acquire);
     int64_t word = coopdl_load(thread), wanted;
     if (!asking || !h || !h->expired)
-        return word & WORD_PEACE ? COOPDL_PEACE : COOPDL_CUT;
+        return word & WORD_HANDLING ? COOPDL_PEACE : COOPDL_CUT;
     const struct coopdl_entry *owner = coopdl_owner(thread, now);
     enum coopdl_verdict verdict = coopdl_hook_expired(h, thread, owner ? owner->scope : NULL);
     word = coopdl_load(thread);
     do {
         if (!(word & WORD_FIRED))
             return COOPDL_PEACE;
-        wanted = verdict == COOPDL_CUT ? word & ~(int64_t)WORD_PEACE : word | WORD_PEACE;
+        wanted = verdict == COOPDL_CUT ? word & ~(int64_t)WORD_HANDLING : word | WORD_HANDLING;
     } while (!atomic_compare_exchange_weak(&thread->word, &word, wanted));
     /* In peace nothing was cut, and the thread may have fallen asleep behind a shut trap. */
-    if (word & ~wanted & WORD_PEACE)
+    if (word & ~wanted & WORD_HANDLING)
         atomic_store(&thread->kicked, false);
     return verdict;
 }
@@ -89,7 +89,7 @@ static void put_off(struct coopdl_thread *thread, int64_t when)
 
 static int64_t fired_for_asking(int64_t now)
 {
-    return (now & ~(int64_t)WORD_FLAGS) | WORD_UNARMED | WORD_FIRED | WORD_PEACE;
+    return (now & ~(int64_t)WORD_FLAGS) | WORD_UNARMED | WORD_FIRED | WORD_HANDLING;
 }
 
 /* Holding the kick: whether it is time to ask again; then the word is fired, and what it was is
@@ -119,7 +119,8 @@ static bool due(struct coopdl_thread *thread, int64_t now, bool asking)
         return atomic_load(&thread->visit) <= now;
     if (word < 0 || word > now)
         return false;
-    int64_t fired = word | WORD_UNARMED | WORD_FIRED | (asking && coopdl_hooked() ? WORD_PEACE : 0);
+    int64_t fired =
+        word | WORD_UNARMED | WORD_FIRED | (asking && coopdl_hooked() ? WORD_HANDLING : 0);
     if (!atomic_compare_exchange_strong(&thread->word, &word, fired))
         return false;
     PROBE2(expired, atomic_load(&thread->tid), coopdl_word_deadline(word));

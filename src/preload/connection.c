@@ -132,6 +132,6 @@ int coopdl_timed_connect(int fd, CONST_SOCKADDR_ARG address, socklen_t length)
     if (result == 0 || errno != EINTR || !coopdl_cutting(coopdl_self))
         return result;
     on_connect(fd, address, length);
-    errno = coopdl_cut_sleep(coopdl_self, "connect", ANSWER_ESCALATES, 0);
+    errno = coopdl_cut_sleep(coopdl_self, "connect", RESULT_ESCALATES, 0);
     return -1;
 }

@@ -15,7 +15,7 @@
  * number (the sequence of Thue and Morse) is constant at no fixed distance.
  *
  * A wrapper's call that the trap has cut comes back to the wrapper with EINTR,
- * and is cut there again: that is the same cut, told twice (thread->told).  Where
+ * and is cut there again: that is the same cut, told twice (thread->cut_by_trap).  Where
  * the trap cut a call of libc's own, it is the wrapper's next cut that counts
  * for the same.
  */
@@ -40,29 +40,29 @@
 enum { PROMPT_CUTS = 4 };
 
 /* The cut that is to be told is the one that the trap has told. */
-static bool is_told(const struct coopdl_thread *thread, const struct coopdl_entry *owner,
-                    bool trapped)
+static bool is_counted(const struct coopdl_thread *thread, const struct coopdl_entry *owner,
+                       bool trapped)
 {
-    return thread->told && owner->cuts && !trapped;
+    return thread->cut_by_trap && owner->cuts && !trapped;
 }
 
 int64_t coopdl_next_pause(struct coopdl_thread *thread, int64_t sleep, bool trapped)
 {
     struct coopdl_entry *owner = coopdl_owner(thread, coopdl_clock());
-    return owner && !is_told(thread, owner, trapped) ? coopdl_pause_due(owner, sleep) : 0;
+    return owner && !is_counted(thread, owner, trapped) ? coopdl_pause_due(owner, sleep) : 0;
 }
 
-int coopdl_tell(struct coopdl_thread *thread, const char *call, enum coopdl_answer answer,
-                int64_t sleep, bool trapped)
+int coopdl_cut_result(struct coopdl_thread *thread, const char *call, enum coopdl_result result,
+                      int64_t sleep, bool trapped)
 {
     int64_t now = coopdl_clock();
     struct coopdl_entry *owner = coopdl_owner(thread, now);
     if (!owner) /* the deadline was moved in a handler just now */
         return EINTR;
     uint32_t cut = owner->cuts;
-    if (is_told(thread, owner, trapped)) {
+    if (is_counted(thread, owner, trapped)) {
         cut--;
-        coopdl_note_told(thread, owner, call);
+        coopdl_note_same_cut(thread, owner, call);
     } else {
         PROBE3(cut, call, owner->deadline, cut);
         if (cut != UINT32_MAX)
@@ -70,11 +70,11 @@ int coopdl_tell(struct coopdl_thread *thread, const char *call, enum coopdl_answ
         coopdl_note_cut(thread, owner, call, now, trapped && thread->wrapped);
         coopdl_pause(thread, coopdl_pause_due(owner, sleep));
     }
-    thread->told = trapped;
-    if (answer == ANSWER_EINTR || coopdl_policy.error == ERRNO_EINTR)
+    thread->cut_by_trap = trapped;
+    if (result == RESULT_EINTR || coopdl_policy.error == ERRNO_EINTR)
         return EINTR;
     bool run_out = cut >= PROMPT_CUTS && __builtin_parity(cut);
-    if (answer == ANSWER_TIMED && run_out && coopdl_policy.error == ERRNO_ESCALATE)
+    if (result == RESULT_TIMED && run_out && coopdl_policy.error == ERRNO_ESCALATE)
         return 0;
     return cut == 0 && coopdl_policy.error != ERRNO_ETIMEDOUT ? EINTR : ETIMEDOUT;
 }

@@ -19,12 +19,12 @@
 
 /* What a call can be told: EINTR and then ETIMEDOUT; the same and in the end 0, that its own time
  * is over; nothing but EINTR ever. */
-enum coopdl_answer { ANSWER_ESCALATES, ANSWER_TIMED, ANSWER_EINTR };
+enum coopdl_result { RESULT_ESCALATES, RESULT_TIMED, RESULT_EINTR };
 
 /* Cuts a call that would wait: the errno that it fails with.  `sleep`: as for coopdl_pause_due.
  * `trapped`: by the trap, perhaps inside a wrapper's call. */
-int coopdl_tell(struct coopdl_thread *thread, const char *call, enum coopdl_answer answer,
-                int64_t sleep, bool trapped);
+int coopdl_cut_result(struct coopdl_thread *thread, const char *call, enum coopdl_result result,
+                      int64_t sleep, bool trapped);
 
 /* For how many ns the next call to be cut is to pause first, by its own means; it is counted, and
  * is then to be told with 0 for `sleep`. */
@@ -75,9 +75,9 @@ static inline void coopdl_from(struct coopdl_thread *thread, const void *caller)
     thread->place.caller = caller;
 }
 
-#define coopdl_cut_sleep(thread, call, answer, sleep)                                              \
-    (coopdl_from(thread, COOPDL_CALLER), coopdl_cut_a_sleep(thread, call, answer, sleep))
-#define coopdl_cut_errno(thread, call, answer) coopdl_cut_sleep(thread, call, answer, COOPDL_NEVER)
+#define coopdl_cut_sleep(thread, call, result, sleep)                                              \
+    (coopdl_from(thread, COOPDL_CALLER), coopdl_cut_a_sleep(thread, call, result, sleep))
+#define coopdl_cut_errno(thread, call, result) coopdl_cut_sleep(thread, call, result, COOPDL_NEVER)
 #define coopdl_cut(thread, call) (coopdl_from(thread, COOPDL_CALLER), coopdl_cut_here(thread, call))
 #define coopdl_cut_at(thread, fd, call)                                                            \
     (coopdl_on(thread, ON_DESCRIPTOR, fd), coopdl_cut(thread, call))
@@ -87,10 +87,10 @@ static inline void coopdl_from(struct coopdl_thread *thread, const void *caller)
     (coopdl_from(thread, COOPDL_CALLER), coopdl_cut_uncancelled_on(thread, fd, call))
 
 static inline int coopdl_cut_a_sleep(struct coopdl_thread *thread, const char *call,
-                                     enum coopdl_answer answer, int64_t sleep)
+                                     enum coopdl_result result, int64_t sleep)
 {
     TEST_CANCEL();
-    return coopdl_tell(thread, call, answer, sleep, UNDER_TRAP);
+    return coopdl_cut_result(thread, call, result, sleep, UNDER_TRAP);
 }
 
 /* The same for a wait of which `left` ns of its own timeout are left, or COOPDL_NEVER: it fails
@@ -103,13 +103,13 @@ static inline int coopdl_cut_wait(struct coopdl_thread *thread, const char *call
     if (pause && left >= pause && left < 2 * pause)
         pause = left;
     coopdl_pause(thread, pause);
-    return coopdl_tell(thread, call, ANSWER_EINTR, 0, UNDER_TRAP);
+    return coopdl_cut_result(thread, call, RESULT_EINTR, 0, UNDER_TRAP);
 }
 
 /* The same for a call that returns -1 and sets errno. */
 static inline int coopdl_cut_here(struct coopdl_thread *thread, const char *call)
 {
-    errno = coopdl_cut_a_sleep(thread, call, ANSWER_ESCALATES, COOPDL_NEVER);
+    errno = coopdl_cut_a_sleep(thread, call, RESULT_ESCALATES, COOPDL_NEVER);
     return -1;
 }
 

@@ -315,8 +315,8 @@ static bool has_waited(const struct coopdl_measuring *measuring, int64_t ns)
 static uint32_t row_of_cut(const struct coopdl_measuring *measuring)
 {
     const struct coopdl_cut *cut = &measuring->thread->cut;
-    bool told = cut->at >= measuring->begun && cut->target[0] && measuring->row;
-    uint32_t row = told ? row_beside(measuring->row, cut->target) : ask_again(measuring);
+    bool cut_known = cut->at >= measuring->begun && cut->target[0] && measuring->row;
+    uint32_t row = cut_known ? row_beside(measuring->row, cut->target) : ask_again(measuring);
     atomic_fetch_add(&waits->rows[row].cuts, 1);
     return row;
 }

@@ -68,7 +68,7 @@ __attribute__((always_inline)) static inline ssize_t queue_result(mqd_t queue, s
     if (result >= 0 || !coopdl_cutting(coopdl_self) || (errno != EINTR && errno != ETIMEDOUT))
         return result;
     coopdl_on(coopdl_self, ON_DESCRIPTOR, queue);
-    int error = coopdl_cut_errno(coopdl_self, call, ANSWER_ESCALATES);
+    int error = coopdl_cut_errno(coopdl_self, call, RESULT_ESCALATES);
     errno = timed ? ETIMEDOUT : error;
     return -1;
 }

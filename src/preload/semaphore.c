@@ -3,7 +3,7 @@
  * semaphore.c -- sem_wait and its timed forms.
  *
  * Runtimes build their locks on them and take any error but the expected ones
- * for something else than "not locked": so sem_wait is told EINTR and nothing
+ * for something else than "not locked": so sem_wait gets EINTR and nothing
  * else, ever, and the timed ones their own time-out.  After expiry the
  * semaphore is taken if it is free.
  *
@@ -52,8 +52,8 @@ static int cut(sem_t *semaphore, const char *call, int64_t left, int saved)
         errno = saved;
         return 0;
     }
-    int told = coopdl_cut_sleep(coopdl_self, call, ANSWER_EINTR, 0);
-    errno = error ? error : told;
+    int cut_error = coopdl_cut_sleep(coopdl_self, call, RESULT_EINTR, 0);
+    errno = error ? error : cut_error;
     return -1;
 }
 

@@ -219,8 +219,8 @@ int coopdl_timed_sigtimedwait(const sigset_t *set, siginfo_t *info, const struct
     int number = unlikely(coopdl_cutting(coopdl_self)) && waits ? take_signal(set, &open, info)
                                                                 : await(set, &open, info, timeout);
     if (number < 0 && (errno == EAGAIN || errno == EINTR) && waits && coopdl_cutting(coopdl_self)) {
-        int told = coopdl_cut_errno(coopdl_self, "sigtimedwait", ANSWER_ESCALATES);
-        errno = timeout ? EAGAIN : told; /* with a timeout, that it has run out */
+        int cut_error = coopdl_cut_errno(coopdl_self, "sigtimedwait", RESULT_ESCALATES);
+        errno = timeout ? EAGAIN : cut_error; /* with a timeout, that it has run out */
     }
     return number;
 }
@@ -243,6 +243,6 @@ int coopdl_timed_sigwait(const sigset_t *set, int *number)
         if (error != EINTR && error != EAGAIN)
             return error;
         if (coopdl_cutting(coopdl_self))
-            return coopdl_cut_errno(coopdl_self, "sigwait", ANSWER_ESCALATES);
+            return coopdl_cut_errno(coopdl_self, "sigwait", RESULT_ESCALATES);
     }
 }

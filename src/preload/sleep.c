@@ -21,7 +21,7 @@ doze(struct coopdl_thread *thread, clockid_t clock, int64_t wanted, int64_t *res
         *rest = left;
         if (unlikely(coopdl_cutting(thread))) {
             thread->place.begun = begun;
-            return coopdl_cut_sleep(thread, call, ANSWER_ESCALATES, left);
+            return coopdl_cut_sleep(thread, call, RESULT_ESCALATES, left);
         }
         int64_t now = coopdl_clock(), cap = coopdl_cap(thread, now);
         if (!begun)
@@ -38,7 +38,7 @@ doze(struct coopdl_thread *thread, clockid_t clock, int64_t wanted, int64_t *res
             thread->place.begun = begun;
             coopdl_from(thread, COOPDL_CALLER);
             if (coopdl_cutting(thread))
-                return coopdl_cut_a_sleep(thread, call, ANSWER_ESCALATES, left);
+                return coopdl_cut_a_sleep(thread, call, RESULT_ESCALATES, left);
             coopdl_note_kicked(thread, call);
             return error;
         }
@@ -75,7 +75,7 @@ timed_sleep(struct coopdl_thread *thread, clockid_t clock, const struct timespec
         int error = coopdl_real.clock_nanosleep(clock, 0, wanted, rest);
         /* A handler has entered a scope, and left by longjmp. */
         return error == EINTR && coopdl_cutting(thread)
-                   ? coopdl_cut_sleep(thread, call, ANSWER_ESCALATES, left)
+                   ? coopdl_cut_sleep(thread, call, RESULT_ESCALATES, left)
                    : error;
     }
     int error = doze(thread, clock, left, &left, call);
@@ -145,7 +145,7 @@ int coopdl_timed_clock_nanosleep(clockid_t clock, int flags, const struct timesp
         }
     }
     if (error == EINTR && coopdl_cutting(thread))
-        return coopdl_cut_sleep(thread, "clock_nanosleep", ANSWER_ESCALATES, left);
+        return coopdl_cut_sleep(thread, "clock_nanosleep", RESULT_ESCALATES, left);
     return error;
 }
 

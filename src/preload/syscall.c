@@ -214,8 +214,8 @@ static int tell(struct coopdl_thread *thread, long number, const long *arguments
 #ifdef SYS_epoll_wait
     epoll |= number == SYS_epoll_wait;
 #endif
-    int error =
-        coopdl_tell(thread, name, epoll ? ANSWER_EINTR : ANSWER_ESCALATES, COOPDL_NEVER, false);
+    int error = coopdl_cut_result(thread, name, epoll ? RESULT_EINTR : RESULT_ESCALATES,
+                                  COOPDL_NEVER, false);
     switch (number) {
     case WITH_TIME(mq_timedreceive):
     case WITH_TIME(mq_timedsend):
@@ -246,7 +246,7 @@ static long timed(long number, long a, long b, long c, long d, long e, long f)
         thread->trapped_at = COOPDL_CALLER;
         long result = coopdl_cut_syscall(number, a, b, c, d, e, f);
         thread->trapped_at = NULL;
-        thread->told = false; /* no wrapper is around it that would tell the same again */
+        thread->cut_by_trap = false; /* no wrapper is around it that would tell the same again */
         return result;
     }
     struct opened opened;

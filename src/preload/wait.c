@@ -28,30 +28,30 @@
 #include <string.h>
 
 /* A timeout that goes on over several waits. */
-struct patience {
+struct remaining {
     int64_t wanted; /* ns; COOPDL_NEVER: for ever */
     int64_t begun;
     bool capped; /* whether the next wait is shorter than what is wanted */
 };
 
 /* How long the next wait may be, in ns. */
-static int64_t next_wait(struct patience *patience, const struct coopdl_thread *thread)
+static int64_t next_wait(struct remaining *remaining, const struct coopdl_thread *thread)
 {
-    int64_t now = coopdl_clock(), left = patience->wanted;
-    if (!patience->begun)
-        patience->begun = now;
+    int64_t now = coopdl_clock(), left = remaining->wanted;
+    if (!remaining->begun)
+        remaining->begun = now;
     else if (left != COOPDL_NEVER)
-        left -= now - patience->begun;
+        left -= now - remaining->begun;
     if (left < 0)
         left = 0;
     int64_t cap = coopdl_cap(thread, now);
-    patience->capped = cap < left;
-    return patience->capped ? cap : left;
+    remaining->capped = cap < left;
+    return remaining->capped ? cap : left;
 }
 
-static struct patience patience_ms(int timeout)
+static struct remaining remaining_ms(int timeout)
 {
-    return (struct patience){.wanted = timeout < 0 ? COOPDL_NEVER : timeout * COOPDL_MILLISECOND};
+    return (struct remaining){.wanted = timeout < 0 ? COOPDL_NEVER : timeout * COOPDL_MILLISECOND};
 }
 
 /* Whether a timeout in ms ends before the deadline: the common case, kept short.  Such a call needs
@@ -76,31 +76,31 @@ static int to_ms(int64_t ns)
  * while a runtime's exception is at work, nor after the deadline was moved: it
  * goes on with what is left of its own timeout.
  */
-#define WAIT(thread, patience, wait, look, on, call, cut)                                          \
+#define WAIT(thread, remaining, wait, look, on, call, cut)                                         \
     for (;;) {                                                                                     \
         if (unlikely(coopdl_cutting(thread))) {                                                    \
             int seen = PERFORM(thread, look);                                                      \
             if (seen)                                                                              \
                 return seen;                                                                       \
             (on);                                                                                  \
-            (thread)->place.begun = (patience).begun;                                              \
+            (thread)->place.begun = (remaining).begun;                                             \
             coopdl_from(thread, COOPDL_CALLER);                                                    \
             return (cut);                                                                          \
         }                                                                                          \
-        int64_t ns = next_wait(&(patience), thread);                                               \
+        int64_t ns = next_wait(&(remaining), thread);                                              \
         int got = (wait);                                                                          \
         if (got < 0) {                                                                             \
             if (errno != EINTR || !(coopdl_load(thread) & WORD_FIRED))                             \
                 return got;                                                                        \
             (on);                                                                                  \
-            (thread)->place.begun = (patience).begun;                                              \
+            (thread)->place.begun = (remaining).begun;                                             \
             coopdl_from(thread, COOPDL_CALLER);                                                    \
             if (coopdl_cutting(thread))                                                            \
                 return (cut);                                                                      \
             coopdl_note_kicked(thread, call);                                                      \
             return got;                                                                            \
         }                                                                                          \
-        if (got != 0 || !(patience).capped)                                                        \
+        if (got != 0 || !(remaining).capped)                                                       \
             return got;                                                                            \
         coopdl_capped(thread);                                                                     \
     }
@@ -116,7 +116,7 @@ static void on_poll(struct coopdl_thread *thread, const struct pollfd *fds, nfds
 static int timed_cut(struct coopdl_thread *thread, const char *call, int64_t timeout, bool sleeps)
 {
     bool timed = timeout != COOPDL_NEVER;
-    int error = coopdl_cut_a_sleep(thread, call, timed ? ANSWER_TIMED : ANSWER_ESCALATES,
+    int error = coopdl_cut_a_sleep(thread, call, timed ? RESULT_TIMED : RESULT_ESCALATES,
                                    sleeps ? timeout : COOPDL_NEVER);
     if (error == 0)
         return 0;
@@ -161,12 +161,12 @@ __attribute__((noinline, cold)) static int without_writers(struct coopdl_thread 
 __attribute__((noinline)) static int poll_capped(struct pollfd *fds, nfds_t n, int timeout)
 {
     struct coopdl_thread *thread = coopdl_self;
-    struct patience patience = patience_ms(timeout);
+    struct remaining remaining = remaining_ms(timeout);
     if (timeout == 0)
         return PERFORM(thread, coopdl_real.poll(fds, n, 0));
-    WAIT(thread, patience, POLLED(thread, coopdl_real.poll(fds, n, to_ms(ns))),
+    WAIT(thread, remaining, POLLED(thread, coopdl_real.poll(fds, n, to_ms(ns))),
          POLLED(thread, coopdl_real.poll(fds, n, 0)), on_poll(thread, fds, n), "poll",
-         poll_cut(thread, "poll", fds, n, patience.wanted))
+         poll_cut(thread, "poll", fds, n, remaining.wanted))
 }
 
 int coopdl_timed_poll(struct pollfd *fds, nfds_t n, int timeout)
@@ -196,26 +196,26 @@ int coopdl_timed_ppoll(struct pollfd *fds, nfds_t n, const struct timespec *time
         return PERFORM(thread, coopdl_real.ppoll(fds, n, timeout, mask));
     if (mask)
         mask = &open;
-    struct patience patience = {.wanted = timeout ? coopdl_ns(timeout) : COOPDL_NEVER};
-    WAIT(thread, patience, POLLED(thread, ppoll_ns(fds, n, ns, mask)),
+    struct remaining remaining = {.wanted = timeout ? coopdl_ns(timeout) : COOPDL_NEVER};
+    WAIT(thread, remaining, POLLED(thread, ppoll_ns(fds, n, ns, mask)),
          POLLED(thread, ppoll_ns(fds, n, 0, mask)), on_poll(thread, fds, n), "ppoll",
-         poll_cut(thread, "ppoll", fds, n, patience.wanted));
+         poll_cut(thread, "ppoll", fds, n, remaining.wanted));
 }
 
 /* The wait that this call goes on with; a new one, if it is the first that its owner cuts. */
 static struct coopdl_waiting *waiting_of(struct coopdl_thread *thread, int fd,
-                                         const struct patience *patience)
+                                         const struct remaining *remaining)
 {
     struct coopdl_waiting *waiting = &thread->waiting;
     int64_t now = coopdl_clock();
     const struct coopdl_entry *owner = coopdl_owner(thread, now);
     int64_t deadline = owner && owner->cuts ? owner->deadline : -1;
-    if (waiting->begun && waiting->fd == fd && waiting->wanted == patience->wanted &&
+    if (waiting->begun && waiting->fd == fd && waiting->wanted == remaining->wanted &&
         waiting->deadline == deadline)
         return waiting;
     *waiting = (struct coopdl_waiting){.deadline = owner ? owner->deadline : -1,
-                                       .wanted = patience->wanted,
-                                       .begun = patience->begun ? patience->begun : now,
+                                       .wanted = remaining->wanted,
+                                       .begun = remaining->begun ? remaining->begun : now,
                                        .fd = fd};
     return waiting;
 }
@@ -237,14 +237,14 @@ static int waited(struct coopdl_thread *thread, int got)
     return got;
 }
 
-static int tell_epoll(struct coopdl_thread *thread, const char *call, int fd,
-                      const struct patience *patience, const void *caller)
+static int epoll_result(struct coopdl_thread *thread, const char *call, int fd,
+                        const struct remaining *remaining, const void *caller)
 {
     if (coopdl_is_python(caller)) {
-        errno = coopdl_cut_a_sleep(thread, call, ANSWER_ESCALATES, COOPDL_NEVER);
+        errno = coopdl_cut_a_sleep(thread, call, RESULT_ESCALATES, COOPDL_NEVER);
         return -1;
     }
-    struct coopdl_waiting *waiting = waiting_of(thread, fd, patience);
+    struct coopdl_waiting *waiting = waiting_of(thread, fd, remaining);
     int error = coopdl_cut_wait(thread, call, left_of(waiting));
     if (left_of(waiting) == 0) {
         waiting->begun = 0;
@@ -255,9 +255,9 @@ static int tell_epoll(struct coopdl_thread *thread, const char *call, int fd,
 }
 
 static int epoll_cut(struct coopdl_thread *thread, const char *call, int fd,
-                     const struct patience *patience, const void *caller)
+                     const struct remaining *remaining, const void *caller)
 {
-    int result = tell_epoll(thread, call, fd, patience, caller);
+    int result = epoll_result(thread, call, fd, remaining, caller);
     if (coopdl_sockets_of_epoll_cut(fd) && coopdl_hangup_due(thread))
         coopdl_hang_up_epoll(fd);
     return result;
@@ -274,12 +274,12 @@ __attribute__((noinline)) static int epoll_wait_capped(int fd, struct epoll_even
                                                        int timeout)
 {
     struct coopdl_thread *thread = coopdl_self;
-    struct patience patience = patience_ms(timeout);
+    struct remaining remaining = remaining_ms(timeout);
     if (timeout == 0)
         return PERFORM(thread, coopdl_real.epoll_wait(fd, events, n, 0));
-    WAIT(thread, patience, waited(thread, coopdl_real.epoll_wait(fd, events, n, to_ms(ns))),
+    WAIT(thread, remaining, waited(thread, coopdl_real.epoll_wait(fd, events, n, to_ms(ns))),
          waited(thread, coopdl_real.epoll_wait(fd, events, n, 0)), coopdl_on(thread, ON_EPOLL, fd),
-         "epoll_wait", epoll_cut(thread, "epoll_wait", fd, &patience, CALLER))
+         "epoll_wait", epoll_cut(thread, "epoll_wait", fd, &remaining, CALLER))
 }
 
 int coopdl_timed_epoll_wait(int fd, struct epoll_event *events, int n, int timeout)
@@ -293,15 +293,15 @@ int coopdl_timed_epoll_pwait(int fd, struct epoll_event *events, int n, int time
 {
     struct coopdl_thread *thread = coopdl_self;
     sigset_t open;
-    struct patience patience = patience_ms(timeout);
+    struct remaining remaining = remaining_ms(timeout);
     if (timeout == 0 || (mask && !coopdl_open_mask(mask, &open)))
         return PERFORM(thread, coopdl_real.epoll_pwait(fd, events, n, timeout, mask));
     if (mask)
         mask = &open;
-    WAIT(thread, patience, waited(thread, coopdl_real.epoll_pwait(fd, events, n, to_ms(ns), mask)),
+    WAIT(thread, remaining, waited(thread, coopdl_real.epoll_pwait(fd, events, n, to_ms(ns), mask)),
          waited(thread, coopdl_real.epoll_pwait(fd, events, n, 0, mask)),
          coopdl_on(thread, ON_EPOLL, fd), "epoll_pwait",
-         epoll_cut(thread, "epoll_pwait", fd, &patience, CALLER));
+         epoll_cut(thread, "epoll_pwait", fd, &remaining, CALLER));
 }
 
 static int epoll_pwait2_ns(int fd, struct epoll_event *events, int n, int64_t ns,
@@ -321,10 +321,10 @@ int coopdl_timed_epoll_pwait2(int fd, struct epoll_event *events, int n,
         return PERFORM(thread, coopdl_real.epoll_pwait2(fd, events, n, timeout, mask));
     if (mask)
         mask = &open;
-    struct patience patience = {.wanted = timeout ? coopdl_ns(timeout) : COOPDL_NEVER};
-    WAIT(thread, patience, waited(thread, epoll_pwait2_ns(fd, events, n, ns, mask)),
+    struct remaining remaining = {.wanted = timeout ? coopdl_ns(timeout) : COOPDL_NEVER};
+    WAIT(thread, remaining, waited(thread, epoll_pwait2_ns(fd, events, n, ns, mask)),
          waited(thread, epoll_pwait2_ns(fd, events, n, 0, mask)), coopdl_on(thread, ON_EPOLL, fd),
-         "epoll_pwait2", epoll_cut(thread, "epoll_pwait2", fd, &patience, CALLER));
+         "epoll_pwait2", epoll_cut(thread, "epoll_pwait2", fd, &remaining, CALLER));
 }
 
 /* As much of a set as the kernel takes: whole longs. */

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import coopdl
 
 PATH = os.path.dirname(os.path.dirname(coopdl.__file__))
-PATIENCE = 15  # seconds for a server to begin, or a client to be answered
+TIMEOUT = 15  # seconds for a server to begin, or a client to be answered
 
 
 class Silent(socketserver.ThreadingTCPServer):
@@ -49,7 +49,7 @@ class Silent(socketserver.ThreadingTCPServer):
 
 def get(port, path, **headers):
     """The status and the body."""
-    connection = http.client.HTTPConnection('127.0.0.1', port, timeout=PATIENCE)
+    connection = http.client.HTTPConnection('127.0.0.1', port, timeout=TIMEOUT)
     with contextlib.closing(connection):
         connection.request('GET', path, headers=headers)
         response = connection.getresponse()
@@ -68,7 +68,7 @@ def get_all(port, paths, **headers):
 
 
 def wait_until(true):
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     while not true():
         if time.monotonic() > until:
             raise TimeoutError('it does not become true')

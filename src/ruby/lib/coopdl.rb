@@ -62,7 +62,7 @@ module Coopdl
     # Whether the thread is still handling the exception: it is in a rescue or
     # ensure clause that it was not in when that was raised. (`$!` of another
     # thread cannot be read; the clauses on its stack can.)
-    def at_work?(thread, exception)
+    def handling?(thread, exception)
       before = exception.backtrace_locations&.reverse || []
       now = thread.backtrace_locations&.reverse || []
       now.each_with_index.any? do |place, index|

@@ -155,7 +155,7 @@ static void deliver(struct scope *scope, VALUE exception)
         inner->exception = exception;
         inner->raised_work = coopdl_activity_work(inner->activity);
         if (atomic_load(&inner->stage) == STAGE_ENTERED || inner == scope)
-            atomic_store(&inner->stage, STAGE_AT_WORK);
+            atomic_store(&inner->stage, STAGE_RAISED);
     }
     scope->raised = true;
     atomic_store(&scope->asked, 0);
@@ -234,7 +234,7 @@ static VALUE has_let_them(VALUE argument)
     atomic_store(&scope->asked, 0);
     /* What came first may be an outer scope's, whose clean-up is in peace here. */
     bool inside = scope->exception != raising->exception;
-    atomic_store(&scope->stage, inside ? STAGE_AT_WORK : STAGE_ENTERED);
+    atomic_store(&scope->stage, inside ? STAGE_RAISED : STAGE_ENTERED);
     return Qnil;
 }
 

@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 /* In ns: how long a thread that has been sent its exception may take to raise it. */
-enum { PATIENCE = 500000 };
+enum { RAISE_TIMEOUT = 500000 };
 
 static pid_t main_thread;
 
@@ -28,7 +28,7 @@ static sem_t expiries;
 static bool may_clean_up(const struct scope *scope, int64_t now)
 {
     int stage = atomic_load(&scope->stage);
-    return (stage == STAGE_SENT || stage == STAGE_AT_WORK) && !coopdl_scope_over(scope, now);
+    return (stage == STAGE_SENT || stage == STAGE_RAISED) && !coopdl_scope_over(scope, now);
 }
 
 /* The clean-up of a scope inside is this one's, too, up to the grace's end of either. */
@@ -46,7 +46,7 @@ static bool owed(struct scope *scope, int64_t now)
     int stage = atomic_load(&scope->stage);
     if (stage == STAGE_ENTERED)
         return !coopdl_hook_cleaning_inside(scope, now);
-    return stage == STAGE_AT_WORK && coopdl_scope_over(scope, now);
+    return stage == STAGE_RAISED && coopdl_scope_over(scope, now);
 }
 
 static enum coopdl_verdict verdict(struct scope *scope, int64_t now)
@@ -54,7 +54,7 @@ static enum coopdl_verdict verdict(struct scope *scope, int64_t now)
     if (atomic_load(&scope->deferred) && !coopdl_scope_over(scope, now))
         return COOPDL_PEACE;
     if (atomic_load(&scope->stage) == STAGE_SENT)
-        return now < atomic_load(&scope->sent_at) + PATIENCE ? COOPDL_KICK : COOPDL_CUT;
+        return now < atomic_load(&scope->sent_at) + RAISE_TIMEOUT ? COOPDL_KICK : COOPDL_CUT;
     if (owed(scope, now))
         return atomic_fetch_add(&scope->asked, 1) < 2 ? COOPDL_KICK : COOPDL_CUT;
     return COOPDL_PEACE;

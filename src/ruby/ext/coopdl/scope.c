@@ -226,7 +226,7 @@ void coopdl_scope_inherit(int64_t later)
         int64_t now = coopdl_now(), from = scope->deadline > now ? scope->deadline : now;
         scope->inherited = true;
         scope->queued = Qnil; /* the child's queue is empty */
-        if (!scope->shield && !scope->left && atomic_load(&scope->stage) != STAGE_AT_WORK &&
+        if (!scope->shield && !scope->left && atomic_load(&scope->stage) != STAGE_RAISED &&
             later < COOPDL_NEVER - from)
             coopdl_scope_move(scope, from + later);
     }

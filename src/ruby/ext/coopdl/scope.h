@@ -16,7 +16,7 @@
 enum stage {
     STAGE_ENTERED, /* no exception has been sent */
     STAGE_SENT,    /* one is in the thread's queue */
-    STAGE_AT_WORK, /* it has been raised; whether it still is at work is to be looked at */
+    STAGE_RAISED,  /* it has been raised; whether it still is at work is to be looked at */
     STAGE_OVER     /* one of a given class has been raised and rescued: that was that */
 };
 

@@ -4,7 +4,7 @@
  * scope in peace, or defers it.
  *
  * Once raised, the scope is left in peace as long as the exception is at work,
- * which the waiter looks at each time the hook is asked (Coopdl.at_work?).  One
+ * which the waiter looks at each time the hook is asked (Coopdl.handling?).  One
  * that was swallowed is followed by another.  When the grace is over, nothing is
  * in peace: each time that the hook is asked, another one is sent, and what
  * waits is cut.  Threads that the expired one joins then get one as well; those
@@ -60,12 +60,12 @@ static bool has_status(VALUE thread, const char *wanted)
 
 /* Whether the exception is being handled.  The thread may have lost the GVL on its way to the
  * clause that does; and it may have run since this looked at it. */
-static bool at_work(const struct scope *scope)
+static bool is_handling(const struct scope *scope)
 {
     uint64_t serial = scope->serial;
     for (int attempt = 0; attempt < 3; attempt++) {
         int64_t work = coopdl_activity_work(scope->activity);
-        if (RTEST(rb_funcall(coopdl, rb_intern("at_work?"), 2, scope->thread, scope->exception)))
+        if (RTEST(rb_funcall(coopdl, rb_intern("handling?"), 2, scope->thread, scope->exception)))
             return true;
         if (!coopdl_scope_linked(scope, serial))
             return true;
@@ -95,7 +95,7 @@ static bool queues_behind(const struct scope *scope, int64_t now)
 static bool is_cleaning_inside(const struct scope *scope, int64_t now)
 {
     const struct scope *inner = coopdl_hook_cleaning_inside(scope, now);
-    return inner && (atomic_load(&inner->stage) == STAGE_SENT || at_work(inner));
+    return inner && (atomic_load(&inner->stage) == STAGE_SENT || is_handling(inner));
 }
 
 static void serve_entered(struct scope *scope, int64_t now)
@@ -111,12 +111,12 @@ static void serve_raised(struct scope *scope, bool over)
 {
     uint64_t serial = scope->serial;
     bool once = !NIL_P(scope->klass) && !scope->inherited;
-    bool peace = over && !once ? false : at_work(scope);
-    if (!coopdl_scope_linked(scope, serial) || atomic_load(&scope->stage) != STAGE_AT_WORK)
+    bool handling = over && !once ? false : is_handling(scope);
+    if (!coopdl_scope_linked(scope, serial) || atomic_load(&scope->stage) != STAGE_RAISED)
         return;
-    if (once && !peace) /* whoever names a class may rescue it in the block */
+    if (once && !handling) /* whoever names a class may rescue it in the block */
         atomic_store(&scope->stage, STAGE_OVER);
-    else if (over || !peace)
+    else if (over || !handling)
         coopdl_exception_send(scope);
 }
 
@@ -165,7 +165,7 @@ static bool deferred(struct scope *scope, int64_t now)
 /* Its block has had its exception, and only a clean-up is late. */
 static bool is_lending(const struct scope *scope, int64_t now)
 {
-    return atomic_load(&scope->stage) == STAGE_AT_WORK &&
+    return atomic_load(&scope->stage) == STAGE_RAISED &&
            now < scope->deadline + scope->grace + LENT;
 }
 
@@ -188,7 +188,7 @@ void coopdl_serve(struct scope *scope)
     case STAGE_SENT:
         remind(scope);
         break;
-    case STAGE_AT_WORK:
+    case STAGE_RAISED:
         serve_raised(scope, over);
         break;
     }

@@ -92,7 +92,7 @@ static bool is_queued(int64_t now)
 
 struct giving {
     struct activity *own;
-    int64_t patience;
+    int64_t longest;
 };
 
 static bool is_over(const struct activity *own, uint32_t upto, int64_t now)
@@ -106,7 +106,7 @@ static void *give(void *argument)
 {
     struct giving *giving = argument;
     uint32_t upto = atomic_load(&wanted);
-    int64_t now = coopdl_now(), end = now + giving->patience;
+    int64_t now = coopdl_now(), end = now + giving->longest;
     for (; now < end && !is_over(giving->own, upto, now); now = coopdl_now()) {
         uint32_t seen = atomic_load(&served);
         struct timespec slice = {.tv_nsec = SLICE};
@@ -120,10 +120,10 @@ static void *give(void *argument)
 
 /* The 2: interrupts are not looked at afterwards, since that may raise.  Without need the GVL is
  * not released, or a thread that computes would look like one that waits (remind in serve.c). */
-void coopdl_turn_give(int64_t patience)
+void coopdl_turn_give(int64_t longest)
 {
     struct activity *own = coopdl_activity();
-    struct giving giving = {.own = own, .patience = patience};
+    struct giving giving = {.own = own, .longest = longest};
     if (is_over(own, atomic_load(&wanted), coopdl_now()))
         return;
     own->serving = true;

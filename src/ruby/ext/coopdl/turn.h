@@ -25,7 +25,7 @@ void coopdl_turn_queued(struct activity *target);
 void coopdl_turn_raised(struct activity *target);
 
 /* Gives the GVL away until the waiter has served, for that many ns at most. */
-void coopdl_turn_give(int64_t patience);
+void coopdl_turn_give(int64_t longest);
 
 /* In a signal handler, or without the GVL: whatever thread has it is to give it away. */
 void coopdl_turn_ask(void);

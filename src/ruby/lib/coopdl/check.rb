@@ -19,7 +19,7 @@ require "rbconfig"
 module Coopdl
   # The report. Nobody calls it: to require this file is to ask for it.
   class Check
-    PATIENCE = 30
+    TIMEOUT = 30
     EINTR = Errno::EINTR::Errno
     ETIMEDOUT = Errno::ETIMEDOUT::Errno
 
@@ -111,7 +111,7 @@ module Coopdl
       Open3.popen3(environment, *command, unsetenv_others: true) do |input, out, err, child|
         input.close
         # The child's output is a few lines, which the pipes have room for.
-        unless child.join(PATIENCE)
+        unless child.join(TIMEOUT)
           Process.kill(:KILL, child.pid)
           return {}, "its call did not end at the deadline"
         end
