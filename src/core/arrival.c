@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * arrival.c -- the kick's handler, and how an exec keeps a kick away.
+ * arrival.c -- the handler of the kick's signal; and how a thread that calls exec keeps its kick
+ * away.
  *
  * What must hold:
- * - Whatever a kick brings is done before it is given back (thread->kick), but for
- *   the loan to another thread, whose kick may be waited for.
- * - A signal of the same number that is no kick and not the timer's is the program's.
+ * - The handler does all that a kick is for before it gives the kick back (thread->kick).  The
+ *   loan to another thread comes after that: the lender may have to wait for the kick of that
+ *   thread.
+ * - A signal with the kick's number that is neither a kick nor the budget's timer belongs to the
+ *   program, and is passed on.
  *
- * A signal that is pending when a thread calls exec ends the new program, whose
- * action for it is the default one.  So a thread that does holds its own kick,
- * as a kicker would, and no timer goes off meanwhile.  Exec ends the others.
+ * A signal that is pending when a thread calls exec would end the new program, where its action
+ * is the default one.  So the calling thread takes its own kick before exec, as a kicker would,
+ * and stops the timer.  The kernel ends all other threads at exec.
  */
 #include "core/arrival.h"
 

@@ -1,29 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * claim.c -- a thread claims a record at its first deadline, and gives it back at
- * its end.
+ * claim.c -- a thread claims a record at its first deadline, and gives the record back when it
+ * ends.
  *
- * With its record the thread gets what a deadline needs: the kick's handler, the
- * notes of sockets, the budget as its outermost scope, and what was lent to it
- * before.
+ * With the record the thread gets what a deadline needs: the handler of the kick, the notes of
+ * its sockets (hangup.c), the budget as its outermost scope, and the deadline that was lent to
+ * it before.
  *
  * What must hold: claiming is async-signal-safe and takes no lock.
  *
- * Interleavings.  A signal handler that claims while its thread is claiming
- * would leave it with two records: so all signals are blocked meanwhile.
- *
- * A record may be reserved for a thread that has none (lend.c).  When that thread
- * claims, it wins one of its own, and then looks for a reserved one, whose loan
- * it takes over.  Who reserves looks for a claimed one afterwards.  So one of the
- * two finds the other; who takes the reserved one away does so with a compare and
- * exchange on its tid.  The lender finds the claimed record while the thread takes
- * over what an older reservation says: so the thread has its own kick meanwhile, as
- * everybody has who changes a loan, or the new loan would be lost, or one that was
- * taken back would come again.  Before it reads the loan it waits for the kick of
- * the reserved record, whose holder may be storing that loan.  The holder may also
- * be the watcher that runs a hook: so a hook waits for nothing that a thread may
- * hold when it enters its first scope (the hooks of Python and Ruby take no
- * interpreter lock).
+ * Interleavings.
+ * - A signal handler that claims while its thread is claiming would leave the thread with two
+ *   records.  So all signals are blocked during a claim.
+ * - A lender may have reserved a record for the thread (lend.c).  The thread takes a record of
+ *   its own first, and looks for a reserved one second.  The lender reserves first, and looks
+ *   for a claimed record second.  So at least one of them finds the other's record.  Either
+ *   takes the reserved record out of use with a compare and exchange on its tid, which only one
+ *   of them wins.
+ * - The lender finds the claimed record while the thread still copies the loan from the reserved
+ *   one.  The copy could overwrite a new loan, or bring back a loan that was taken back.
+ *   Whoever changes a loan holds the kick of the record: so the thread holds its own kick during
+ *   the copy, and the lender waits.
+ * - The holder of the reserved record's kick may be storing the loan.  So the thread waits for
+ *   that kick before it reads the loan.  The holder may also be the watcher, which runs a hook:
+ *   no hook may wait for a lock that a thread can hold when it enters its first scope. (The
+ *   hooks of Python and Ruby do not take the interpreter's lock.)
  */
 #include "core/claim.h"
 

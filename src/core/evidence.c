@@ -1,38 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * evidence.c -- which call a deadline has ended first in a thread: its name, what it
- * was on, who had made it, how long it had waited.
+ * evidence.c -- which call a deadline has ended first in a thread: the call's name, its target,
+ * its caller, and how long it had waited.
  *
- * Nothing is noted before a call is ended: a wrapper on its way to a cut says the
- * place (struct coopdl_place).  Where the kick has ended a call on a descriptor, that
- * is in no register of the wrapper's any more; it is in those that the kick's handler
- * has interrupted.  What may be another call's is never followed as a pointer.  Who made it is the
- * wrapper's return address, which the program's code has written; no other word of the stack is
- * taken for one.
+ * Nothing is recorded before a call is ended.  A wrapper that is about to cut fills in the place
+ * (struct coopdl_place).  Where the kick has ended a call on a descriptor, the wrapper no longer
+ * has that descriptor in a register: it is read from the registers that the kick's handler has
+ * interrupted.  Those may belong to another call, so no value from them is followed as a
+ * pointer.  The caller is the return address of the wrapper, which the program's own code has
+ * written.  No other word of the stack is taken for a return address.
  *
- * What a descriptor stands for is asked when the call is ended (target.c), since
- * clean-up closes it; which library the caller is in when somebody wants to know.
- * How long the call had waited is known only of calls that look at the clock by
- * themselves, since they are capped.  Of a TCP connection the kernel knows for how
- * long it has been silent.
+ * The target of a descriptor is looked up when the call is ended (target.c), since the program's
+ * clean-up closes it.  The caller's library is looked up when somebody asks.  How long a call
+ * had waited is known only of calls that read the clock themselves because they are capped.  Of
+ * a TCP connection the kernel also knows for how long it has been silent.
  *
  * What must hold:
- * - Where no call is ended nothing here runs.  All of it is async-signal-safe, and
- *   waits for nobody: so the dynamic loader, which has a lock, is not asked (maps.c).
- * - One call is kept for each thread, that of the deadline that has ended one last.
- *   It is that of an entry only where the entry says so (noted), is of the same
- *   scope, and has the same deadline.  An entry stays where it is when it is left,
- *   until another takes its place: so a scope can be asked about after it was left.
- * - coopdl is told of one call of each process, the first that the budget has ended.
+ * - Where no call is ended, nothing here runs.  All of it is async-signal-safe and waits for
+ *   nothing.  So the dynamic loader, which has a lock, is not asked (maps.c).
+ * - One call is kept for each thread: that of the deadline that has ended a call last.  It
+ *   belongs to an entry only if the entry says so (noted) and has the same scope and the same
+ *   deadline.  An entry that is left stays in memory until another takes its place: so a scope
+ *   can be asked about after it was left.
+ * - Each process reports one call to the command coopdl, the first that the budget has ended.
  *
  * Interleavings.
- * - A call that the trap has cut inside a wrapper is told again by the wrapper, which
- *   knows more: the line about it waits for that.  Should none come, the next cut
- *   has it written.
- * - A handler of the program's that makes a call on the way to a cut leaves no place:
- *   that cut is told without one.
- * - Another thread reads while this one writes: it sees another version, and tries
- *   again.
+ * - The trap cuts a call inside a wrapper, and the wrapper then reports the same cut, with more
+ *   detail.  So the log line waits for the wrapper.  If the wrapper never reports, the next cut
+ *   writes the line.
+ * - A signal handler of the program makes a call while its thread is on the way to a cut.  It
+ *   clears the place, and that cut is reported without one.
+ * - Another thread reads the record while this one writes.  The reader sees that the version has
+ *   changed, and reads again.
  */
 #include "core/evidence.h"
 

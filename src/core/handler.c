@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * handler.c -- signal handlers of ours, installed past libc.
+ * handler.c -- installs the library's signal handlers, past libc.
  *
- * With system calls of our own, so that a wrapped or instrumented sigaction has
- * no say in it; and with a return from the handler that lies in this library,
- * which the trap lets through (src/trap/).
+ * The library makes the system call itself, so that no wrapped or instrumented sigaction changes
+ * the action.  The handler returns through code of this library, which the trap lets through
+ * (src/trap/).
  */
 #include "core/handler.h"
 

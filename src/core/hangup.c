@@ -1,42 +1,41 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * hangup.c -- connections that are shut down, for code that takes no error for an
- * answer.
+ * hangup.c -- shuts down connections of code that ignores errors.
  *
- * All code knows a peer that goes away.  So between ETIMEDOUT and SIGTERM the
- * connected stream sockets that expired code waits for are shut down: the kernel
- * itself then says readable, hung up, connection reset and then end of file, by
- * whatever call it is asked.
+ * All code handles a peer that goes away.  So between ETIMEDOUT and SIGTERM the library shuts
+ * down the connected stream sockets that expired code waits for.  From then on the kernel itself
+ * reports them: readable, hung up, connection reset and then end of file, by whatever call.
  *
- * In a scope: from the eighth cut on in calls on such sockets, those of the call
- * that is cut.  Under a budget: COOPDL_HANGUP after its end, and every 250 ms from
- * then on, first those that a call was cut on or that an event loop waits for, then
- * all; a thread that still writes what it has is not what hangs.
+ * In a scope this happens from the eighth cut on in calls on such sockets, to the sockets of the
+ * call that is cut.  Under a budget it happens COOPDL_HANGUP after the end, and every 250 ms
+ * from then on.  The first time it is done to the sockets that a call was cut on or that an
+ * event loop waits for, and from the second time on to all.  A thread that still writes does not
+ * hang, and its sockets are left alone.
  *
  * What must hold:
- * - Only sockets of the process's own making: TCP ones that it has connected or
- *   accepted, UNIX ones that it has connected.  Never a listener, a datagram
- *   socket, what came with exec, from a parent or through another socket.
- * - So each is noted when it is made, by its inode, which no other socket has as
- *   long as it lives; what is not noted is never hung up.
- * - A process that has never had a deadline makes no system call for a note.  It
- *   notes the descriptor and its peer, as far as that is in the caller's memory,
- *   and at its first deadline the inode of what then has this descriptor and peer.
- * - A descriptor that was closed, and stands for something else, is left alone.
+ * - Only sockets of the process's own making are shut down: TCP sockets that it has connected or
+ *   accepted, and UNIX sockets that it has connected.  Never a listener, a datagram socket, or a
+ *   socket that came with exec, from a parent, or through another socket.
+ * - So each socket is noted when it is made, by its inode, which no other socket has as long as
+ *   this one lives.  A socket without a note is never shut down.
+ * - A process that has never had a deadline makes no system call for a note.  It notes the
+ *   descriptor and its peer, if the peer's address is in the caller's memory.  At the first
+ *   deadline the library looks up the inode of the socket that then has this descriptor and this
+ *   peer.
+ * - A descriptor that was closed, and whose number stands for something else, is left alone.
  *
  * Interleavings.
- * - Another thread closes the descriptor, and opens another socket under its
- *   number, between the look and the shutdown: so both are done to a duplicate,
- *   which stays what it is.
- * - A note that is overwritten while somebody looks at it: the inode that was read
- *   is the one that the duplicate is held against.
- * - The first deadline comes as another thread makes a note without an inode: the
- *   thread looks for that deadline again once the note is there, and whoever sees
- *   both puts the inode in.
- * - fork: the child's copies are shared with its parent.  Its notes are deleted
- *   before it can connect anything.  vfork: the notes are the parent's, with inodes
- *   of sockets that it may not have: these match nothing.
- * - Two threads hang up the same socket: the second shutdown does nothing.
+ * - Another thread closes the descriptor, and opens another socket under its number, between the
+ *   check and the shutdown.  So both are done to a duplicate, which stays the same socket.
+ * - A note is overwritten while another thread reads it.  The inode that was read is compared
+ *   with that of the duplicate.
+ * - The first deadline comes while another thread makes a note without an inode.  That thread
+ *   looks for a deadline again after it has made the note, and whichever of the two sees both
+ *   fills in the inode.
+ * - fork: the child's descriptors are shared with its parent.  The notes are deleted before the
+ *   child can connect anything. vfork: the notes are the parent's, and may have inodes of
+ *   sockets that the child does not have.  These match nothing.
+ * - Two threads shut down the same socket.  The second shutdown does nothing.
  */
 #include "core/hangup.h"
 

@@ -1,33 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kick.c -- the signal, and the hand-shake that lets no kick land late.  What the
- * handler does is in arrival.c.
+ * kick.c -- sends the kick, and makes sure that no kick arrives late. arrival.c has the handler.
  *
  * What must hold:
- * - At most one kick is under way for a thread, from coopdl_kick_take until the
- *   signal has arrived (thread->kick is not 0 meanwhile).
- * - Once coopdl_kick_settle has returned, no kick that was taken before can
- *   reach the thread.
- * - The handler is there without SA_RESTART, so that the system call ends; it
- *   runs on the alternate stack where there is one; it keeps errno.
- * - No handler of the program's comes in between: one that leaves by longjmp
- *   would leave a kick under way for ever, and no other would follow.
+ * - At most one kick is under way for a thread, from coopdl_kick_take until the signal has
+ *   arrived.  Meanwhile thread->kick is not KICK_NONE.
+ * - Once coopdl_kick_settle has returned, no kick that was taken before can reach the thread.
+ * - The handler is installed without SA_RESTART, so that the system call ends.  It runs on the
+ *   alternate stack where there is one, and it keeps errno.
+ * - The handler runs with the program's signals blocked.  A handler of the program that leaves
+ *   by longjmp would otherwise leave a kick under way for ever, and no other kick would follow.
  *
- * Interleavings of the kicker (take; look at the word; send) and the leaver
+ * Interleavings of the kicker (take; read the word; send) and of the thread that leaves a scope
  * (change the word; settle), both sequentially consistent:
- * - the kicker looks first: he signals, and the leaver sees the kick and waits
- *   for the signal;
- * - the leaver changes first: the kicker sees the new word and drops the kick.
- *   The leaver may have seen the kick and waits for that instead.
- * The leaver waits with the signal blocked and takes it off the queue himself:
- * that works as well where the program had blocked it, in a handler or with a
- * system call of its own, and no handler would ever run.
+ * - The kicker reads first: it sends the signal, and the thread sees the kick and waits for the
+ *   signal.
+ * - The thread changes its word first: the kicker reads the new word and drops the kick.  The
+ *   thread may have seen the kick, and then waits until it is dropped.
  *
- * A program that uses the same signal is served too: what has not the value of
- * a kick is the program's, and kept while it believes it blocked (kept.c).  One that takes
- * signals off the queue past our wrappers may take a kick with them: a leaver
- * waits for one that was sent no longer than TIMEOUT, and one that turns up
- * after all ends nobody.
+ * The thread waits with the signal blocked, and takes it off the queue itself.  So the wait also
+ * ends where the handler would never run: the program has blocked the signal, in a handler or
+ * with a system call of its own.
+ *
+ * A program may use the same signal.  A signal without the value of a kick is the program's, and
+ * is kept while the program believes that it has blocked it (kept.c).  A program that takes
+ * signals off the queue past the wrappers may take a kick with them.  So a thread waits for a
+ * sent kick no longer than TIMEOUT, and a kick that arrives after that ends no call.
  */
 #include "core/kick.h"
 

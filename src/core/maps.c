@@ -2,12 +2,12 @@
 /*
  * maps.c -- which file an address lies in, by /proc/self/maps.
  *
- * What must hold: no lock, no allocation, nothing of libc.  dladdr takes the
- * dynamic loader's lock, and what else libc has for this is not in every libc.
- * So the kernel is asked.  Without /proc nothing is known.
+ * What must hold: no lock, no allocation, no function of libc. dladdr takes the dynamic loader's
+ * lock, and libc's other functions for this are not in every libc.  So the kernel is asked.
+ * Without /proc nothing is known.
  *
- * A library's own name (DT_SONAME) and the functions that it exports are read
- * from its memory: what the calling thread returns to stays mapped.
+ * A library's own name (DT_SONAME) and the functions that it exports are read from its memory.
+ * That memory stays mapped: the calling thread is going to return there.
  */
 #include "core/maps.h"
 

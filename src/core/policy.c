@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * policy.c -- the environment, read once before main.
+ * policy.c -- reads the environment once, before main.
  *
- * Who asked for a deadline must not run without one: a value that cannot be
- * understood ends the process here.  Under AT_SECURE the environment is not
- * ours to trust and is ignored.
+ * A program that was given a deadline must not run without it: a value that cannot be understood
+ * ends the process here.  Under AT_SECURE the environment is not trusted, and is ignored.
  *
- * It walks `environ` itself: a program may bring a getenv and setenv of its own
- * (bash does), which are not ready yet.  The values are copied, since programs
- * write their titles over the environment.
+ * This file walks `environ` itself: a program may bring its own getenv and setenv (bash does),
+ * which are not ready yet.  The values are copied, since programs overwrite the environment with
+ * their titles.
  */
 #include "core/policy.h"
 

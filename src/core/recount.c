@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * recount.c -- the word of another thread, after something that it comes from has changed.
+ * recount.c -- computes the word of another thread anew, after a change of what it follows from.
  *
- * Holding that thread's kick, the caller has changed what is lent to it (lend.c) or one of its
- * deadlines (move.c).  Here the word is fired for a moment (WORD_MOMENT), so that the entries stand
- * still; then what they come to is computed, and takes the word's place.
+ * The caller holds that thread's kick, and has changed the thread's loan (lend.c) or one of its
+ * deadlines (move.c).  Here the word is fired for a moment (WORD_MOMENT), so that the entries do
+ * not change.  Then the word that follows from the entries takes its place.
  *
  * Interleavings.
- * - The thread changes its word meanwhile: one of the two exchanges fails.  Where its word was
- * fired the thread waits for the kick before it goes on.
+ * - The thread changes its word meanwhile: one of the two exchanges here fails.  Where its word
+ *   was fired, the thread waits for the kick before it goes on.
  * - The thread has concealed its word: it is about to publish another one.
  */
 #include "core/recount.h"

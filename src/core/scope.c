@@ -1,26 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * scope.c -- a thread's stack of deadlines, and the word that says what it comes to.
+ * scope.c -- a thread's stack of deadlines, and the word that says which deadline rules.
  *
- * The scopes are the truth; the thread's word (thread.h) is what they come to:
- * the earliest deadline that is not delivered, from the innermost scope down to
- * the innermost shield, the budget, or what is lent from outside (lend.c).  Every
- * change is made in two steps, the list first and the word after it (publish).  A scope that is on
- * the list already is changed only while the word says so (conceal), since whoever holds the kick
- * of a fired thread walks the list.
+ * The entries are the truth, and the thread's word (thread.h) follows from them.  It holds the
+ * earliest deadline that is not delivered, of all entries from the innermost scope down to the
+ * innermost shield.  Where there is no shield, the budget and the deadline that was lent
+ * (lend.c) are among them.  Every change has two steps: the list first, and the word after it
+ * (publish).  An entry that is on the list is changed only while the word is concealed, since
+ * whoever holds the kick of a fired thread reads the list.
  *
  * Interleavings.
- * - A signal handler enters and leaves between the two steps: it puts the list
- *   back as it found it (but see coopdl_add_entry) and computes the word from it; the second
- *   step is then repeated with the same result.
- * - The scheduler fires the old word before the second step: the exchange in
- *   publish shows FIRED, and the thread waits until that kick has been taken,
- *   so that no EINTR lands after leaving.  After the second step its compare
- *   and exchange fails.
- * - The scheduler computes when to wake while a word changes: scheduler.c.
- * - Another thread lends a deadline while publish runs: it stores the loan and then
- *   the word, publish stores the word and then looks at the loan again.  So either
- *   the lender's word stands, or publish goes round once more.
+ * - A signal handler enters and leaves a scope between the two steps.  It leaves the list as it
+ *   found it (but see coopdl_add_entry) and stores the word that follows from it.  The second
+ *   step then stores the same word.
+ * - The scheduler fires the old word before the second step.  The exchange in publish returns a
+ *   fired word, and the thread waits until that kick has arrived, so that no EINTR lands after
+ *   the scope was left.  After the second step the scheduler's compare and exchange fails.
+ * - The scheduler computes when to wake while a word changes: see scheduler.c.
+ * - Another thread lends a deadline during publish.  The lender stores the loan and then the
+ *   word. publish stores the word and then reads the loan again.  So either the lender's word
+ *   stands, or publish repeats its second step.
  */
 #include "core/scope.h"
 

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * thread.c -- the records: won by a thread at its first deadline (claim.c), free
- * again at its end.
+ * thread.c -- the records of threads: a thread takes one at its first deadline (claim.c), and
+ * frees it at its end.
  *
- * What must hold: winning one is async-signal-safe and takes no lock; a record
- * that is in use belongs to a thread that lives, or the kicker finds out
- * (ESRCH) and takes it back.
+ * What must hold: taking a record is async-signal-safe and takes no lock.  A record that is in
+ * use belongs to a thread that lives; otherwise the kicker gets ESRCH, and frees the record.
  *
- * Interleavings.  Two threads that want one at once: a free record is won with a
- * compare and exchange on its tid.  The scheduler that reads a record while it is
- * being won sees WORD_NEVER until the owner stores a word.
+ * Interleavings.  Two threads take a record at once: a free record is taken with a compare and
+ * exchange on its tid, which one of them wins.  The scheduler reads a record while it is being
+ * taken: it sees WORD_NEVER until the owner stores a word.
  */
 #include "core/thread.h"
 

@@ -2,50 +2,48 @@
 /*
  * thread.h -- one record for each thread that has, or had, a deadline.
  *
- * The word.  All that others need to know of a thread is one 64-bit word: its
- * ruling deadline, in multiples of 8 ns, with two flags in the low bits.
+ * The word.  Other threads need to know one 64-bit word of a thread: its ruling deadline, in
+ * multiples of 8 ns, with flags in the low bits.
  *
- *     WORD_NEVER             no deadline
- *     deadline               armed: the scheduler fires it once that has passed
- *     deadline|FIRED         expired: calls that would wait are cut
- *     deadline|FIRED|PEACE   expired, but a runtime's exception is being handled:
- *                            nothing is cut, the hook is asked again
- *     WORD_CONCEALED         no deadline for a moment: the thread is changing its
- *                            entries, and stores another word at once
- *     time|FIRED|PEACE|MOMENT
- *                            for a moment, so that who holds the kick may look at the
- *                            entries: no exception is being handled
+ *     WORD_NEVER                no deadline
+ *     deadline                  armed: the watcher fires it once that time has passed
+ *     deadline|FIRED            expired: calls that would wait are cut
+ *     deadline|FIRED|HANDLING   expired, but a runtime's exception is being handled:
+ *                               nothing is cut, and the hook is asked again
+ *     WORD_CONCEALED            no deadline for a moment: the thread is changing its
+ *                               entries, and stores another word at once
+ *     time|FIRED|HANDLING|MOMENT
+ *                               fired for a moment, so that the holder of the kick may
+ *                               read the entries; no exception is being handled
  *
- * All but the armed ones are negative, so that one comparison with a time sorts
- * out whether it lies before an armed deadline.
+ * All but the armed words are negative, so that one comparison tells whether a time lies before
+ * an armed deadline.
  *
- * Since the deadline is part of the word, whoever fires with a compare and
- * exchange fires the deadline that he looked at: that the word went to another
- * value and came back in between does no harm, since equal words are equal
- * deadlines.
+ * The deadline is part of the word.  So a thread that fires with a compare and exchange fires
+ * the deadline that it has read.  The word may have changed and come back in between: that does
+ * no harm, since equal words mean equal deadlines.
  *
- * Who writes.  The thread itself stores any word (scope.c).  Anybody who holds
- * the thread's kick (below) may set FIRED on a deadline that has passed, and
- * set or clear PEACE on a fired one.  The thread may fire itself.  Who lends it a
- * deadline stores what the entries come to then, with compare and exchange
- * (lend.c).
+ * Who writes the word.  The thread itself stores any word (scope.c), and may fire itself.  The
+ * holder of the thread's kick may set FIRED on a deadline that has passed, and set or clear
+ * HANDLING on a fired word.  A lender stores the word that follows from the entries, with
+ * compare and exchange (lend.c).
  *
- * The kick.  None, or taken while someone is about to signal the thread, or
- * sent while the signal has not arrived (kick.c).  It is taken before the word
- * is looked at, and a leaving thread changes the word before it looks at the
- * kick: so either the kicker sees the new word and does nothing, or the leaver
- * sees the kick and waits.  Whoever holds it for a fired thread may read that thread's
- * entries: none is left or changed meanwhile, though some may be added.  A thread
- * that gives its record back marks it first (LEAVING) and then waits for the kick:
- * who holds the kick and then finds the thread's id has the record until he drops it.
+ * The kick is in one of three states: none; taken, while someone is about to signal the thread;
+ * sent, while the signal has not arrived (kick.c).  A kicker takes the kick before it reads the
+ * word.  A thread that leaves a scope changes its word before it reads the kick.  So either the
+ * kicker sees the new word and does nothing, or the thread sees the kick and waits.  The holder
+ * of a fired thread's kick may read that thread's entries: none is left or changed meanwhile,
+ * but some may be added.  A thread that gives its record back marks the record first (LEAVING),
+ * and then waits for the kick.  So whoever holds the kick and then finds the thread's id has the
+ * record until it drops the kick.
  *
- * The entries.  A thread's stack of deadlines, one for each scope that it is
- * inside, the budget at the bottom.  They are kept here and not in the caller's
- * scopes, which may be gone when nobody left them.  Outside of all of them is the
- * deadline that another thread has lent (lend.c); its entry is the thread's own.
+ * The entries are a thread's stack of deadlines: one for each scope that the thread is inside,
+ * and the budget at the bottom.  They are kept here and not in the caller's scopes, whose memory
+ * may be gone when a scope was not left.  Outside of all of them lies the deadline that another
+ * thread has lent (lend.c), whose entry is a field of the record.
  *
- * Records live in slabs, are recycled and never unmapped: the scheduler reads
- * them while threads die.
+ * Records lie in slabs, and are used again but never unmapped: the scheduler reads them while
+ * threads end.
  */
 #ifndef COOPDL_CORE_THREAD_H
 #define COOPDL_CORE_THREAD_H

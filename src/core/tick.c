@@ -1,24 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tick.c -- one look at all threads: fire what is due, kick again what is
- * fired.  Where no thread of a slab is due, its records are not read (due.h).
+ * tick.c -- one visit to all threads: those whose deadline has passed are fired, and those that
+ * are fired are kicked again.  Where no thread of a slab is due, its records are not read
+ * (due.h).
  *
- * Run by the scheduler's thread, or by the budget's timer in a process that
- * has no scheduler, and by both at once for a moment when one takes over from
- * the other: whoever takes a thread's kick does that thread.
+ * The scheduler's thread makes these visits, or the handler of the budget's timer in a process
+ * without a scheduler.  Both do for a moment when one takes over from the other: whoever takes a
+ * thread's kick visits that thread.
  *
- * A kick can be lost: between a wrapper's look at the word and its system call,
- * and in any code that restarts on EINTR.  So a fired thread is visited again,
- * after 1 ms, doubling, to 100 ms.  A thread whose trap is shut (src/trap/)
- * loses none: it is kicked again only for what it says it is asleep in.  It says
- * so before it falls asleep, and asks for a visit; a visit that came just before
- * is followed by another.
+ * A kick can be lost: between a wrapper's look at the word and its system call, and in any code
+ * that restarts on EINTR.  So a fired thread is visited again, after 1 ms, doubling, to 100 ms.
+ * A thread with a shut trap (src/trap/) loses no kick, and is kicked again only for the call
+ * that it has announced to sleep in.  It announces the call and asks for a visit before it falls
+ * asleep.  A visit that came just before is followed by another.
  *
- * With hooks, a thread is fired with PEACE, so that nothing of it is cut before
- * the runtime has been asked; the answer then sets or clears PEACE.  So it is,
- * for as long as that takes, where the runtime is to be asked again about a
- * delivered scope inside one that is yet to expire, whose word comes back if
- * the answer is PEACE: who leaves meanwhile sees a fired word and waits.
+ * Where a runtime has set hooks, a thread is fired with HANDLING, so that none of its calls is
+ * cut before the hook has been asked.  The hook's verdict then sets or clears HANDLING.
+ *
+ * A delivered scope may lie inside one that is yet to expire.  To ask the hook about it again,
+ * the visitor fires the word with HANDLING for that time, and restores it if the verdict is
+ * HANDLING.  A thread that leaves a scope meanwhile sees a fired word and waits.
  */
 #include "core/tick.h"
 

@@ -2,10 +2,10 @@
 /*
  * child.c -- waiting for children.
  *
- * Before expiry they run as they are and the kick ends them.  After expiry they
- * look with WNOHANG: a child that has ended is reaped, and one that has not is
- * left as it is.  Where it is the budget that has ended, the process may be
- * signalled, and a child has a moment to end by itself (core/ending.c).
+ * Before expiry the calls run as they are, and the kick ends them.  After expiry they look with
+ * WNOHANG: a child that has ended is reaped, and one that has not is left as it is.  Where the
+ * budget has ended, the process may be signalled, and a child has a moment to end by itself
+ * (core/ending.c).
  */
 #include "core/clock.h"
 #include "core/ending.h"

@@ -2,18 +2,17 @@
 /*
  * connection.c -- accept and connect.
  *
- * Before expiry they run as they are and the kick ends them.  After expiry
- * accept looks first.  Whether a connect would wait cannot be seen without
- * trying (to a listener on this machine it often does not): it is tried for a
- * moment.  A connect that is cut is on its way, as after any EINTR.
+ * Before expiry they run as they are, and the kick ends them.  After expiry accept looks first
+ * whether there is a connection.  Whether a connect would wait cannot be seen without trying: to
+ * a listener on this machine it often does not.  So it is tried for a moment.  A connect that is
+ * cut goes on in the background, as after any EINTR.
  *
- * A program that connects again and again is paused for it whether or not it is
- * cut (core/pause.c): a listener that nobody serves takes connections until its
- * queue is full.
+ * A program that connects again and again is paused, whether or not its calls are cut
+ * (core/pause.c): a listener that nobody serves takes connections until its queue is full.
  *
- * What is connected or accepted here may be hung up later (core/hangup.c): it is
- * noted, whether there is a deadline yet or not, on the way to libc's function.
- * The address is read once the kernel has read or written it.
+ * A socket that is connected or accepted here may be hung up later (core/hangup.c).  So it is
+ * noted, whether or not there is a deadline, on the way to libc's function.  The address is read
+ * once the kernel has read or written it.
  */
 #include "preload/cut.h"
 #include "preload/preload.h"

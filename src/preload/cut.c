@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cut.c -- the answer to a call that would wait after expiry.
+ * cut.c -- how a call that would wait after expiry fails.
  *
- * The first cut in a scope is EINTR, so that a runtime looks at its interrupts;
- * every further one is ETIMEDOUT, so that restart loops end.  From the fifth on
- * each pauses first (core/pause.c).
+ * The first cut in a scope fails with EINTR, so that a runtime looks at its interrupts.  Every
+ * further one fails with ETIMEDOUT, so that restart loops end.  From the fifth on each call
+ * pauses first (core/pause.c).
  *
- * From the fifth on a poll or select that has a time-out of its own is told 0 for
- * some of its cuts: that this time has run out.  CPython's ssl believes that, and
- * no error; libcurl believes an error, and takes 0 for "nothing yet".  So what must
- * hold is that every place in a loop of calls gets both answers after a while,
- * however many calls the loop makes.  By turns, a loop of two calls would get 0 for
- * ever at the one and ETIMEDOUT at the other.  The parity of the bits of the cut's
- * number (the sequence of Thue and Morse) is constant at no fixed distance.
+ * From the fifth cut on a poll or select with a timeout of its own returns 0 for some of its
+ * cuts, as if that timeout had run out.  CPython's ssl gives up on 0 and ignores errors; libcurl
+ * gives up on an error, and takes 0 for "nothing yet". So every place in a loop of calls must
+ * get both results after a while, however many calls the loop makes.  If 0 and ETIMEDOUT took
+ * turns, a loop of two calls would get 0 for ever at one call and ETIMEDOUT at the other.  So
+ * the parity of the bits of the cut's number decides (the Thue-Morse sequence): at no fixed
+ * distance is it constant.
  *
- * A wrapper's call that the trap has cut comes back to the wrapper with EINTR,
- * and is cut there again: that is the same cut, told twice (thread->cut_by_trap).  Where
- * the trap cut a call of libc's own, it is the wrapper's next cut that counts
- * for the same.
+ * The trap may cut a call inside a wrapper.  The call comes back to the wrapper with EINTR, and
+ * the wrapper cuts it as well: that is the same cut, and counts once (thread->cut_by_trap).
+ * Where the trap has cut a call that libc makes inside, the next cut of a wrapper counts as the
+ * same one.
  */
 #include "preload/cut.h"
 

@@ -1,26 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * inherit.c -- the deadline that a child inherits: COOPDL_DEADLINE in its
- * environment, the absolute time until which the thread that starts it may
- * wait.
+ * inherit.c -- the deadline that a child inherits: COOPDL_DEADLINE in its environment, the
+ * absolute time until which the thread that starts it may wait.
  *
- * What must hold: the caller's array and strings are never written to; nothing
- * is allocated and no lock taken between fork and exec; in a vfork child
- * nothing but the stack is written to.  The one exception is an array of more
- * than 8000 entries: it is mapped, and a vfork child leaves that to its parent.
+ * What must hold: the caller's array and strings are never written to.  Between fork and exec
+ * nothing is allocated and no lock is taken.  A vfork child writes to nothing but its stack.
+ * The one exception is an array of more than 8000 entries: it is mapped, and a vfork child
+ * leaves that mapping to its parent.
  *
- * The caller's own array is handed on as it is where
- * - no deadline rules the thread, or it is behind a shield;
- * - it has an earlier deadline already, but for one that this process has left
- *   behind (core/ending.c): a scope of the caller's own making, or
- *   the budget, which policy.c has put into `environ`;
- * - it preloads nothing: there the deadline could do nothing, and be seen.
+ * The caller's own array is handed on unchanged in three cases:
+ * - No deadline rules the thread, or the thread is behind a shield.
+ * - The array has an earlier deadline already, from the caller's own scope or from the budget,
+ *   which policy.c has put into `environ`.  A deadline that this process has left behind
+ *   (core/ending.c) does not count.
+ * - The array preloads nothing: the deadline would have no effect, and would be seen.
  *
- * Who leaves the session is told of an end that never comes, in the place of the
- * one that it is given.
+ * A child that leaves the session gets a deadline that never comes, in place of the one in the
+ * array.
  *
- * An array that cannot be read is the kernel's to refuse: each page of it and of
- * its strings is asked for before it is read.
+ * An array that cannot be read is refused by the kernel: each page of the array and of its
+ * strings is checked before it is read.
  */
 #include "preload/inherit.h"
 

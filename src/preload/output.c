@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * output.c -- write and send and their relatives.
+ * output.c -- write, send and the like.
  *
- * Before expiry they run as they are and the kick ends them, with the count of
- * what has gone out if anything has.  After expiry what can be written now is
- * written, so that a traceback, a log line or a ROLLBACK gets out: what fits
- * without waiting, and the count says how much that was.
+ * Before expiry they run as they are.  The kick ends them, with the count of the bytes that have
+ * gone out, if any have.  After expiry they write what fits without waiting, and the count says
+ * how much that was: so a traceback, a log line or a ROLLBACK gets out.
  */
 #include "preload/cut.h"
 #include "preload/preload.h"

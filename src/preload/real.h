@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * real.h -- libc's own functions behind our names.
+ * real.h -- libc's own functions behind the wrapped names.
  *
- * Two sizes.  Where time_t and off_t have 32 bits, libc has a second set of
- * names for programs that were built with 64 bits, which the headers put in the
- * place of the plain ones: __nanosleep64, pread64.  There the files that have
- * calls in them are compiled a second time, wide (COOPDL_WIDE, sys.h), and the
- * WIDE rows of the table are what that adds: each name goes to libc's own
- * function of the same name, and no time or offset is ever converted.  As in
- * libc's headers, what both have under one name in C has two in the library.
+ * Two sizes.  Where time_t and off_t have 32 bits, libc has a second set of names for programs
+ * that were built with 64 bits, such as __nanosleep64 and pread64.  The headers put them in the
+ * place of the plain names.  There the files that make calls are compiled a second time, wide
+ * (COOPDL_WIDE, sys.h), and the second compilation adds the WIDE rows of the table.  Each name
+ * calls libc's own function of the same name, and no time or offset is ever converted.  As in
+ * libc's headers, a name that is one in C may be two names in the library.
  */
 #ifndef COOPDL_PRELOAD_REAL_H
 #define COOPDL_PRELOAD_REAL_H

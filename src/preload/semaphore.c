@@ -2,14 +2,12 @@
 /*
  * semaphore.c -- sem_wait and its timed forms.
  *
- * Runtimes build their locks on them and take any error but the expected ones
- * for something else than "not locked": so sem_wait gets EINTR and nothing
- * else, ever, and the timed ones their own time-out.  After expiry the
- * semaphore is taken if it is free.
+ * Runtimes build their locks on semaphores, and some take an unexpected error for success.  So a
+ * sem_wait that is cut always fails with EINTR, and a timed one with its own ETIMEDOUT.  After
+ * expiry the semaphore is taken if it is free.
  *
- * A lock without a time-out is waited for again and again, then.  The pauses
- * between (cut.c) are waits for the semaphore itself, so that it is had as soon
- * as it is free.
+ * A lock without a timeout then calls sem_wait again and again.  Each call pauses (cut.c) by
+ * waiting for the semaphore itself, so that it is taken as soon as it is free.
  */
 #include "preload/cut.h"
 #include "preload/preload.h"

@@ -2,13 +2,13 @@
 /*
  * sigwait.c -- waiting for signals.
  *
- * A wait for the kick's own number has it blocked, so that nothing comes between
- * a look at what is kept of the program's (core/kept.c) and the wait: what is
- * taken from the queue is the program's, or a kick, which is then taken as in its
- * handler and ends the wait with EINTR.
+ * A wait for the kick's own number keeps that signal blocked, so that no signal arrives between
+ * the look at the kept signals (core/kept.c) and the wait.  A signal that is then taken from the
+ * queue is the program's, or is a kick.  A kick is treated as in its handler, and ends the wait
+ * with EINTR.
  *
- * sigwait has no EINTR in its contract and libc begins anew inside: so it is
- * made of sigwaitinfo here, and only a cut ends it, with the number returned.
+ * sigwait must not fail with EINTR, and libc's restarts inside.  So it is made of sigwaitinfo
+ * here.  Only a cut ends it, with the error number as its result.
  */
 #include "preload/cut.h"
 #include "preload/preload.h"

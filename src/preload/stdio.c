@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * stdio.c -- a read that the kick finds at its end, above all one that libc's own stdio
- * makes for the program.
+ * stdio.c -- a read that is interrupted by the kick at a budget's end, above all one that libc's
+ * stdio makes for the program.
  *
- * `while (fgets(...)) n++; commit(n)` takes the error of a read for the end of the
- * data.  So where the budget alone has ended, and such a read waits for a pipe, a
- * FIFO, a terminal or standard input, the process is signalled at once instead
- * (core/ending.c); COOPDL_READ=error turns that off.  What reads by itself is told an
- * error, and knows what that is.
+ * A loop such as `while (fgets(...)) n++; commit(n)` takes the error of a read for the end of
+ * the data.  So where the budget alone has ended, and such a read waits for a pipe, a FIFO, a
+ * terminal or standard input, the process is signalled at once instead (core/ending.c).
+ * COOPDL_READ=error turns that off.  A program that calls read itself gets the error, and can
+ * tell it from the end.
  *
- * A kick's handler has interrupted stdio's read if it comes from libc's function
- * read, and that does not return to the wrapper of read.  The wrapper notes nothing,
- * since every read would pay for that: its return address is looked for on the stack,
- * where a word that an earlier call has left may be taken for it.  Then that read is
- * told an error, as with COOPDL_READ=error.  Where the descriptor cannot be told from
- * the interrupted registers, nothing is done.  After expiry the trap sees such a read.
+ * The kick's handler has interrupted stdio's read if the interrupted code is libc's function
+ * read, and that function does not return to the wrapper of read.  The wrapper makes no note of
+ * its call, since every read would pay for it.  So the handler looks for the wrapper's return
+ * address on the stack.  A word that an earlier call has left there may look like it: then
+ * stdio's read gets the error, as with COOPDL_READ=error.  Where the interrupted registers do
+ * not show the descriptor, nothing is done.  After expiry the trap sees such a read.
  *
- * Any read that has just found the end of file where its writer may have been ended by
- * the same budget is made one that was interrupted.  The kick is there before the end
- * of file is: both sleep until the same deadline, and the writer has still to exit.
+ * A read may have just found the end of file because its writer was ended by the same budget.
+ * Any such read, of whatever code, is made to look interrupted.  The kick arrives before the end
+ * of file does: both processes sleep until the same deadline, and the writer has still to exit.
  */
 #include "core/arrival.h"
 #include "core/ending.h"

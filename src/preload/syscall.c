@@ -2,18 +2,16 @@
 /*
  * syscall.c -- system calls by number, for libc's syscall() and for the trap.
  *
- * Before expiry syscall() is the kernel's: the call is made with its own number
- * and arguments, so that the kernel writes back what it writes back, refuses
- * what it refuses, and the call is no cancellation point.  The call is not
- * capped: the kick ends it, and the next kick if one was lost.  A mask that it
- * waits with is opened for the kick, as by the wrappers.
+ * Before expiry syscall() makes the call with its own number and arguments, so that the kernel
+ * returns, writes back and refuses as without the library.  The call is no cancellation point.
+ * It is not capped: the kick ends it, and the next kick if one was lost.  A signal mask that the
+ * call waits with is opened for the kick, as in the wrappers.
  *
- * After expiry the numbers in the table go the way of the wrappers, in their
- * plain form (COOPDL_TRAPPED in real.h), since syscall() stays no cancellation
- * point.  What differs between a system call and libc's function is put right
- * in the rows of the table, with the macros that are defined here: the size of
- * a signal set, the pair that pselect6 takes, errors as numbers, and what the
- * kernel refuses before it waits.
+ * After expiry the numbers in the table take the path of the wrappers, in their plain form
+ * (COOPDL_TRAPPED in real.h), since syscall() must stay no cancellation point.  A system call
+ * differs from libc's function in several ways: the size of a signal set, the pair of arguments
+ * of pselect6, errors as numbers, and what the kernel refuses before it waits.  The macros that
+ * are defined here put these right in the rows of the table.
  */
 #include "preload/cut.h"
 #include "preload/preload.h"

@@ -2,20 +2,20 @@
 /*
  * wait.c -- poll, select, epoll: calls that have a timeout of their own.
  *
- * Before expiry that timeout is capped (cut.h), in the unit that the call has,
- * rounded up.  select and pselect are not capped: a cap that runs out would
- * have cleared the caller's sets, which a failed select leaves alone; the kick
- * ends them.  After expiry all of them look once without waiting.  Those with a
- * timeout say in the end that it has run out: poll and select after some cuts
- * (cut.c), epoll when it has.
+ * Before expiry that timeout is capped (cut.h), in the unit that the call has, rounded up.
+ * select and pselect are not capped, and the kick ends them: a cap that runs out would have
+ * cleared the caller's sets, which a failed select must leave alone.  After expiry all of them
+ * look once without waiting.  Those with a timeout report in the end that it has run out: poll
+ * and select after some cuts (cut.c), epoll when it has.
  *
- * epoll is what event loops wait in, and they abort on any error but EINTR.  A
- * caller that goes on after EINTR and counts nothing itself is told 0 when its
- * own timeout has passed since it first asked: a wait for the same descriptor
- * with the same timeout, under the same deadline, goes on from one cut to the
- * next (struct coopdl_waiting).  It has ended when it is told 0, or of an event.
- * CPython alone is told ETIMEDOUT: its module `select` raises it, and asyncio
- * ends by that.
+ * Event loops wait in epoll, and abort on any error but EINTR.  Many of them only go on after
+ * EINTR, and do not count the time.  So their epoll returns 0 once their own timeout has passed
+ * since the first call of a series.  A series is formed by waits for the same descriptor with
+ * the same timeout under the same deadline (struct coopdl_waiting).  It ends when epoll returns
+ * 0, or an event.
+ *
+ * CPython alone gets ETIMEDOUT from epoll: its module `select` raises that, and asyncio ends by
+ * it.
  */
 #include "core/ending.h"
 #include "core/scope.h"

@@ -2,40 +2,37 @@
 /*
  * x86_64.c -- the trap, on Linux's Syscall User Dispatch (5.11).
  *
- * The kick's handler turns it on for its own thread, or the thread itself where
- * it finds out that its deadline has passed.  From then on the kernel
- * answers each system call that is made outside this library with SIGSYS, as
- * long as the thread's selector is shut; the handler here cuts what would wait,
- * by the table of calls and with the wrappers' own code (COOPDL_TRAPPED in
- * preload/real.h), and performs everything else itself.  Leaving, moving or
- * delivering turns it off.
+ * The kick's handler turns the trap on for its own thread.  So does a thread that finds out
+ * itself that its deadline has passed.  From then on the kernel answers each system call that is
+ * made outside this library with SIGSYS, as long as the thread's selector is shut.  The handler
+ * here cuts the calls that would wait, by the table of calls and with the wrappers' own code
+ * (COOPDL_TRAPPED in preload/real.h), and performs all others itself.  Leaving, moving or
+ * delivering the scope turns the trap off.
  *
  * What must hold:
- * - A thread that is trapped can always take a SIGSYS: one that is blocked
- *   kills the process.  So the signal is unblocked before the selector is shut,
- *   in the thread and in what its handlers return to; it never gets into a mask
- *   again while the selector is shut; and no handler's mask may block it (the
- *   wrappers see to that, a handler that came past them means no trap).
- * - The handler makes no system call outside this library, but for libc's that
- *   are seen here again (SA_NODEFER); it allocates nothing, takes no lock and
- *   keeps errno.  It holds no state: a handler of the program that interrupts it
- *   may leave by longjmp.
- * - The process's SIGSYS stays the program's: with an action of its own there is
- *   no trap, and what is not ours is passed on.
+ * - A trapped thread can always take a SIGSYS: one that is blocked kills the process.  So the
+ *   signal is unblocked before the selector is shut, in the thread and in the contexts that its
+ *   handlers return to.  It never gets into a mask again while the selector is shut.  No
+ *   handler's mask may block it: the wrappers see to that, and a handler that was installed past
+ *   them means that there is no trap.
+ * - The handler makes no system call outside this library.  The exceptions are calls of libc,
+ *   which are trapped again in the middle of the handler (SA_NODEFER).  It allocates nothing,
+ *   takes no lock and keeps errno.  It holds no state: a handler of the program that interrupts
+ *   it may leave by longjmp.
+ * - The process's SIGSYS stays the program's: where the program has an action for it there is no
+ *   trap, and a SIGSYS that is not the trap's is passed on.
  *
- * What cannot be performed inside the handler:
- * - rt_sigreturn takes its frame from the stack pointer: it is made from our own
- *   restorer instead, with that stack pointer.
- * - What changes the mask would be undone when the handler returns: the mask to
- *   which it returns is changed instead.
- * - clone and its like would start a child inside the handler, sigaltstack
- *   would speak of the handler's stack, an munmap of the stack would take it
- *   away: these are made again with the selector open, and a kick that follows
- *   in a moment shuts it.  The children do not inherit the trap.
+ * Some calls cannot be performed inside the handler:
+ * - rt_sigreturn takes its frame from the stack pointer: it is made from the library's own
+ *   restorer, with that stack pointer.
+ * - A change of the signal mask would be undone when the handler returns: the mask in the saved
+ *   context is changed instead.
+ * - clone and its like would start a child inside the handler, sigaltstack would see the
+ *   handler's stack, and munmap might remove it.  These calls are made again with the selector
+ *   open, and a kick that follows in a moment shuts it.  The children do not inherit the trap.
  *
- * Interleavings.  All of this is one thread's, and its kick's handler's; others
- * only look at the selector (core/tick.c), or open it when somebody takes SIGSYS
- * away.
+ * Interleavings.  Only the thread and its kick's handler change this state.  Others only read
+ * the selector (core/tick.c), or open it when the program takes SIGSYS for itself.
  */
 #include "trap/trap.h"
 
