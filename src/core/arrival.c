@@ -51,7 +51,8 @@ IN_HANDLER static void trap(struct coopdl_thread *thread, void *context)
         coopdl_trap_on(thread, context);
 }
 
-/* The kick was for a deadline that another thread has lent to this one, which has no record. */
+/* Whether the kick was for a deadline that another thread has lent to this one, which has no
+ * record. */
 static bool is_lent(void)
 {
     struct coopdl_thread *reserved = coopdl_record_of((int32_t)coopdl_sys(SYS_gettid));
@@ -62,7 +63,7 @@ static bool is_lent(void)
     return true;
 }
 
-/* A kick has come: whether it was for this thread.  `context` is null where no handler runs. */
+/* A kick has arrived: whether it was for this thread.  `context` is null where no handler runs. */
 IN_HANDLER static bool kicked(struct coopdl_thread *thread, void *context)
 {
     if (thread && atomic_load(&thread->kick)) {
@@ -74,7 +75,7 @@ IN_HANDLER static bool kicked(struct coopdl_thread *thread, void *context)
         coopdl_lend_on(thread);
         return true;
     }
-    /* A thread that no wrapper has seen yet. */
+    /* An unregistered thread. */
     if (thread || !(coopdl_budget_over() || is_lent()))
         return false;
     if ((thread = coopdl_claim())) {
@@ -93,7 +94,7 @@ IN_HANDLER static void on_kick(int number, siginfo_t *info, void *context)
     if (coopdl_is_timer(info))
         coopdl_timer_expired();
     else if ((coopdl_is_kick(info) && kicked(coopdl_self, context)) || coopdl_is_certain_kick(info))
-        ; /* or it is late, and for nobody any more */
+        ; /* or it is late, and its deadline is gone */
     else if (coopdl_is_delivery(info)) {
         if (!coopdl_kick_believed && coopdl_take_kept(&kept))
             pass_on(number, &kept, context);

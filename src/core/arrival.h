@@ -18,8 +18,8 @@ bool coopdl_kick_taken(const siginfo_t *info);
 bool coopdl_kick_hold(void);
 void coopdl_kick_release(void);
 
-/* The kick of a budget's end has come in a handler: stdio's read may be what it has interrupted
- * (preload/stdio.c).  Null where that cannot be told. */
+/* A handler runs for the kick of a budget's end.  It may have interrupted stdio's read
+ * (preload/stdio.c).  Null where that cannot be found out. */
 extern void (*coopdl_reader_kicked)(struct coopdl_thread *thread, void *context);
 
 #endif

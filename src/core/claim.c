@@ -71,9 +71,9 @@ static bool give_back_at_exit(struct coopdl_thread *thread)
     return key && pthread_setspecific((pthread_key_t)(key - 1), thread) == 0;
 }
 
-/* Takes over what was lent to the calling thread before it had a record.  Who reserves one says so
- * first, and looks for a claimed one last: so it is he who finds this thread's where this thread
- * does not see that anything was reserved. */
+/* Takes over the loan that was made before the calling thread had a record.  A lender sets
+ * coopdl_ever_reserved before it reserves a record, and looks for a claimed record after that:
+ * where this thread does not see the flag, the lender finds the claimed record. */
 static bool take_over_loan(struct coopdl_thread *thread, int32_t tid)
 {
     if (!atomic_load(&coopdl_ever_reserved))
@@ -100,7 +100,7 @@ struct coopdl_thread *coopdl_claim(void)
         int32_t tid = (int32_t)coopdl_sys(SYS_gettid);
         coopdl_self = thread;
         coopdl_shown = coopdl_measures ? NULL : thread;
-        (void)coopdl_kick_take(thread); /* nobody else knows it yet */
+        (void)coopdl_kick_take(thread); /* no other thread knows the record yet */
         atomic_store(&thread->tid, tid);
         bool borrows = take_over_loan(thread, tid);
         coopdl_kick_drop(thread);
@@ -131,7 +131,8 @@ void coopdl_thread_forked(void)
         /* The kernel does not hand the trap down. */
         atomic_store(&coopdl_self->selector, TRAP_OPEN);
         coopdl_self->trapped = false;
-        /* Who has lent this thread a deadline is not here to take it back. */
+        /* The thread that has lent this one a deadline is not in the child, and cannot take it
+         * back. */
         if (atomic_exchange(&coopdl_self->lent, TIME_NEVER) != TIME_NEVER)
             coopdl_publish(coopdl_self);
         coopdl_pause_born_late(coopdl_self, coopdl_born);

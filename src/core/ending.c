@@ -77,8 +77,8 @@ static const char *const interpreters[] = {
     NULL,
 };
 
-/* What waits for a child and is not signalled: it ends by the status of that child as it should, or
- * by an error.  The signal would be handed on to the child, which is to be cut. */
+/* Programs that wait for a child and are not signalled: they end with the status of that child, or
+ * with an error.  They would forward the signal to the child, which is to be cut. */
 static const char *const proper[] = {
     "git",       "timeout", "time",    "flock", "strace",  "ltrace", "script", "tini",
     "dumb-init", "unshare", "setpriv", "su",    "runuser", "sudo",   NULL,
@@ -232,7 +232,9 @@ bool coopdl_start_refused(void)
     int64_t now = coopdl_clock(), word = thread ? coopdl_load(thread) : 0;
     if (coopdl_policy.deadline > now || (thread && !coopdl_cutting(thread) && word > now))
         return false;
-    if (thread && word < 0 && !coopdl_cutting(thread)) /* none rules it, or peace */
+    if (thread && word < 0 &&
+        !coopdl_cutting(
+            thread)) /* no deadline rules the thread, or its exception is being handled */
         return false;
     /* Where each try is a process of its own, it is a loop all the same. */
     coopdl_sleep_for(COOPDL_LONGEST_PAUSE);

@@ -85,8 +85,9 @@ IN_HANDLER void coopdl_note_interrupted(struct coopdl_thread *thread, const void
 #endif
 }
 
-/* What was interrupted last may be another call, a lock's, which has not told: then this one has
- * got its EINTR from another signal.  Calls that the same wrapper makes begin near its frame. */
+/* The call that was interrupted last may be another one, such as a lock's, which has reported
+ * nothing.  Then the EINTR of this call came from another signal.  Calls that the same wrapper
+ * makes begin near its frame. */
 static bool is_near(uintptr_t stack)
 {
     enum { NEAR = 1024 };
@@ -227,8 +228,8 @@ static void tell_command(const struct coopdl_cut *cut)
 
 static atomic_bool told_command;
 
-/* coopdl may have ended, and its id may be another's, here or in a name space of ours: what is
- * written to is a file of coopdl's, and nobody else's. */
+/* coopdl may have ended, and its id may belong to another process, here or in a namespace of this
+ * process's own.  So the file that is written to must be coopdl's own. */
 static bool has_witness(void)
 {
     static const char file[] = "/memfd:coopdl";
@@ -239,7 +240,7 @@ static bool has_witness(void)
            memcmp(link, file, sizeof(link) - 1) == 0;
 }
 
-/* The lines about the thread's call, for who has asked for them. */
+/* The log lines about the thread's call. */
 static void say(struct coopdl_thread *thread, const char *event)
 {
     struct coopdl_cut cut = thread->cut;

@@ -33,8 +33,8 @@ extern const uint64_t coopdl_mask_of_others;
 /* The same action in libc's terms, as far as passing on needs it. */
 struct sigaction coopdl_action_for_libc(const struct coopdl_action *action);
 
-/* For what signals are kept out of handlers' masks, and of each those whose handlers' masks were to
- * contain it. */
+/* The reasons for which signals are kept out of handlers' masks, and for each signal the handlers
+ * whose masks were to contain it. */
 enum coopdl_opened { COOPDL_OPENED_FOR_KICK, COOPDL_OPENED_FOR_TRAP, COOPDL_OPENED };
 extern _Atomic uint64_t coopdl_opened[COOPDL_OPENED];
 

@@ -239,11 +239,11 @@ static bool may_hang_up(int fd, uint64_t note)
            coopdl_sys(SYS_getpeername, fd, &peer, &size) == 0;
 }
 
-/* A body without a length is complete at the end of file, so a TCP connection says ECONNRESET
- * first; who ignores that finds the end of file behind it, since the socket is shut down as well.
- * But a reset drops what has been written and not acknowledged, and what has come and not been
- * read: such a connection is only shut down.  The kernel may refuse while a thread is inside a call
- * on the socket. */
+/* A response without a length is complete at the end of file, so a TCP connection reports
+ * ECONNRESET first.  A caller that ignores that error then finds the end of file, since the socket
+ * is shut down as well.  But a reset drops data that is written and not acknowledged, and data that
+ * is received and not read: a connection with such data is only shut down.  The kernel may refuse
+ * the reset while a thread is inside a call on the socket. */
 static bool reset(int fd)
 {
     const struct sockaddr nobody = {.sa_family = AF_UNSPEC};

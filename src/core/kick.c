@@ -45,8 +45,9 @@ bool (*_Atomic coopdl_kick_timer)(const siginfo_t *);
 void (*coopdl_trap_on)(struct coopdl_thread *, void *);
 void (*coopdl_trap_off)(struct coopdl_thread *);
 
-/* A kick has a value that nobody else's signal has.  Where a filter of system calls refuses to send
- * one, it is sent by tgkill, and what this process sends itself by that may be a kick. */
+/* A kick carries a value that no other signal has.  Where a filter of system calls refuses such a
+ * signal, the kick is sent by tgkill.  Then any tgkill signal of this number from the process
+ * itself may be a kick. */
 static char cookie;
 static atomic_bool plain;
 
@@ -65,7 +66,8 @@ IN_HANDLER bool coopdl_may_be_kick(const siginfo_t *info)
     return atomic_load(&plain) && info->si_code == SI_TKILL;
 }
 
-/* What libc adds to an action, seen in the one that it has installed. */
+/* The flags and the restorer that libc adds to an action, as seen in the one that it has installed.
+ */
 static struct {
     int flags;
     void (*restorer)(void);
@@ -82,7 +84,8 @@ void coopdl_kick_chain(const struct sigaction *action)
     sigdelset(&coopdl_kick_chained.sa_mask, SIGSTOP);
 }
 
-/* Until a kick is to end a call, a signal of the program's own restarts what it asked for. */
+/* Until the first kick is sent, a signal of the program's own restarts the calls that it asked to
+ * restart. */
 void coopdl_kick_reinstall(void)
 {
     bool restarts =
@@ -104,8 +107,9 @@ void coopdl_kick_forked(void)
         atomic_store(&installing, false);
 }
 
-/* Who comes second waits: without the handler its deadline would be refused.  All callers have the
- * program's signals blocked, so no handler waits here for the thread that it has interrupted. */
+/* The second thread waits for the first: without the handler its deadline would be refused.  All
+ * callers have the program's signals blocked, so no handler waits here for the thread that it has
+ * interrupted. */
 void coopdl_kick_install(void)
 {
     if (atomic_load(&coopdl_kick_signal))
@@ -119,8 +123,9 @@ void coopdl_kick_install(void)
     struct coopdl_action before = coopdl_action_of(number);
     if (before.action != coopdl_on_kick) /* as a fork may have left it */
         coopdl_kick_chained = coopdl_action_for_libc(&before);
-    /* By libc first: that shows what it adds.  And musl's semaphores go on waiting after a signal
-     * as long as no handler without SA_RESTART has come by its own sigaction. */
+    /* libc installs the handler first: that shows what libc adds.  And musl's semaphores restart
+     * after a signal until a handler without SA_RESTART has been installed through its sigaction.
+     */
     struct sigaction libcs = {.sa_sigaction = coopdl_on_kick, .sa_flags = SA_SIGINFO | SA_ONSTACK};
     sigaction(number, &libcs, NULL);
     struct coopdl_action as_libc = coopdl_action_of(number);
@@ -145,7 +150,7 @@ const char *coopdl_kick_refused(void)
         return "rt_sigaction";
     if (coopdl_sys(SYS_rt_sigprocmask, SIG_BLOCK, 0, 0, COOPDL_SIGSET_SIZE) < 0)
         return "rt_sigprocmask";
-    /* No signal is sent: but whether one may be is looked at first. */
+    /* Signal 0 sends nothing, but the permission is checked. */
     if (coopdl_sys(SYS_rt_tgsigqueueinfo, coopdl_pid, tid, 0, &none) < 0 &&
         coopdl_sys(SYS_tgkill, coopdl_pid, tid, 0) < 0)
         return "tgkill";
@@ -193,7 +198,8 @@ void coopdl_kick_collect(struct coopdl_thread *thread)
 {
     uint64_t kick = COOPDL_SIGSET_BIT(atomic_load(&coopdl_kick_signal)), mask;
     coopdl_sys(SYS_rt_sigprocmask, SIG_BLOCK, &kick, &mask, COOPDL_SIGSET_SIZE);
-    /* The kicker may have dropped it, or be about to, or run a hook: look again every so often. */
+    /* The kicker may have dropped the kick, or be about to, or run a hook: so look again every so
+     * often. */
     int64_t begun = coopdl_clock();
     for (int64_t pause = 50 * COOPDL_MICROSECOND; atomic_load(&thread->kick);
          pause += pause < COOPDL_MILLISECOND ? pause : 0) {
@@ -225,7 +231,7 @@ void coopdl_kick_settle(struct coopdl_thread *thread)
 {
     if (atomic_load(&thread->kick))
         coopdl_kick_collect(thread);
-    /* The signal has put the visitor's look at our scopes behind us; in the language's terms this
-     * load does. */
+    /* The signal orders the visitor's reads of this thread's entries before what follows.  In terms
+     * of the language this load does. */
     (void)atomic_load(&thread->visits);
 }

@@ -79,13 +79,13 @@ static int try_to_lend(int32_t tid, int64_t deadline)
     int error = atomic_load(&thread->tid) == tid ? 0 : EAGAIN;
     if (!error) {
         set(thread, deadline);
-        /* No longer needed, or the thread has claimed one meanwhile. */
+        /* The record is no longer needed, or the thread has claimed one meanwhile. */
         if (atomic_load(&thread->reserved) && (deadline == TIME_NEVER || coopdl_has_record(tid))) {
             int32_t expected = tid;
             if (atomic_compare_exchange_strong(&thread->tid, &expected, LEAVING)) {
                 coopdl_forget(thread);
                 return coopdl_has_record(tid) ? EAGAIN : exists(tid) ? 0 : ESRCH;
-            } /* else it is taking this loan over, and waits for us to drop the kick */
+            } /* else it is taking over this loan, and waits for the kick */
         }
     }
     if (!asking)
@@ -135,7 +135,7 @@ void coopdl_await_begin(struct coopdl_await *await, int32_t tid)
         coopdl_lend_on(coopdl_self);
 }
 
-/* Where the thread has ended, what was reserved for it goes. */
+/* Where the thread has ended, the record that was reserved for it is freed. */
 void coopdl_await_end(struct coopdl_await *await)
 {
     awaiting = await->outer;

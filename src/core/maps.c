@@ -169,7 +169,7 @@ static bool read_object(uintptr_t base, uintptr_t address, struct object *object
     return object->names;
 }
 
-/* How many symbols there are: the hashes tell. */
+/* The number of symbols, from the hash table. */
 static uint32_t symbols_of(const struct object *object)
 {
     enum { HEADER = 4 };

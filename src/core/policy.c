@@ -134,7 +134,7 @@ static void read_deadline(void)
                       "is not a time; accepted: nanoseconds of CLOCK_MONOTONIC, as the library "
                       "writes it for its children");
     const char *budget = get("COOPDL_BUDGET");
-    /* Who has left the session of its budget has an end that never comes. */
+    /* A process that has left the session of its budget has a deadline that never comes. */
     if (budget && !(text && deadline == COOPDL_NEVER)) {
         int64_t length = timeout("COOPDL_BUDGET", budget);
         int64_t end = coopdl_later(coopdl_clock(), length);
@@ -164,10 +164,10 @@ static int64_t next_number(const char **text)
     return coopdl_number(digits, INT64_MAX);
 }
 
-/* What the command coopdl tells of itself, since it takes the steps of the ladder: which process it
- * has started (0: each counts as that), its signal, its grace, how long after that it kills, its
- * own id, and the process group that it signals; and its descriptor that takes what was stuck,
- * unless it does not want to know. */
+/* What the command coopdl says about itself.  It takes the steps of the ladder, so it names the
+ * process that it has started (0: each process counts as that one), its signal, its grace, how long
+ * after that it kills, its own id, and the process group that it signals.  It also names the
+ * descriptor for its record of ended calls, unless it keeps none. */
 static void read_command(void)
 {
     const char *text = get("COOPDL_COMMAND"), *rest = text;
@@ -248,9 +248,9 @@ static void read_signal(void)
                           "the number of one of them");
         return;
     }
-    /* High up, where the least is in use: 64 is valgrind's, the low ones are everybody's.  A
-     * realtime signal that may not be queued is never sent, so without a queue it is SIGURG,
-     * which is ignored by default. */
+    /* A high number, which few programs use: 64 is valgrind's, and the low ones are common.  Where
+     * no signal can be queued, a realtime signal is never sent: then the kick is SIGURG, which is
+     * ignored by default. */
     struct rlimit queue;
     coopdl_policy.signal = SIGRTMAX - 5;
     if (coopdl_sys(SYS_prlimit64, 0, RLIMIT_SIGPENDING, 0, &queue) == 0 && queue.rlim_cur == 0)

@@ -18,7 +18,7 @@
 #include "core/kick.h"
 #include "core/scope.h"
 
-/* One that was sent and does not arrive is given up, as in kick.c. */
+/* A kick that was sent and does not arrive is given up, as in kick.c. */
 void coopdl_kick_await(struct coopdl_thread *thread)
 {
     int64_t begun = coopdl_clock();
@@ -31,8 +31,8 @@ void coopdl_kick_await(struct coopdl_thread *thread)
     }
 }
 
-/* What takes the word's place where the entries come to `rules`.  A thread that has expired stays
- * so as long as anything of it has. */
+/* The word that replaces `word` where the entries give `rules`.  A thread that has expired stays so
+ * as long as one of its entries has. */
 static int64_t new_word(int64_t word, int64_t rules, int64_t now)
 {
     if (!(word & WORD_FIRED) || rules < 0 || rules > now)

@@ -5,8 +5,8 @@
 
 #include "core/thread.h"
 
-/* Waits until the kick of another thread is the caller's, who drops it (kick.h).  All of the
- * caller's signals are blocked. */
+/* Takes the kick of another thread, and waits for it if necessary; the caller drops it (kick.h).
+ * All of the caller's signals are blocked. */
 void coopdl_kick_await(struct coopdl_thread *thread);
 
 /* Holding the kick: stores as that thread's word what its entries and what is lent to it come to.

@@ -112,9 +112,9 @@ int64_t coopdl_publish(struct coopdl_thread *thread)
             coopdl_kick_settle(thread);
         }
     }
-    /* Never later than what the scheduler waits for, unless a deadline came up that had been
-     * hidden: one that has passed already is in force at once.  With hooks the scheduler asks
-     * first. */
+    /* The new deadline is never later than the one that the scheduler waits for, unless a hidden
+     * deadline became visible: one that has passed already is in force at once.  With hooks the
+     * scheduler asks first. */
     if (unlikely(coopdl_wakes(slab, deadline))) {
         if (!coopdl_hooked() && deadline <= coopdl_clock())
             coopdl_fire_self(thread);

@@ -23,8 +23,8 @@ bool coopdl_budgeted, coopdl_measures;
 /* The first slab costs nothing until it is touched; most processes need no other. */
 struct coopdl_slab coopdl_slabs;
 
-/* Where a record was last won, or given back: looked at first, lest each of many
- * threads look through all slabs that are full.  If it is full itself, all are looked at. */
+/* The slab in which a record was last taken or freed.  It is searched first, so that each of many
+ * threads does not search all the full slabs.  If it is full itself, all are searched. */
 static struct coopdl_slab *_Atomic roomy = &coopdl_slabs;
 
 static struct coopdl_slab *next_slab(struct coopdl_slab *slab)
@@ -50,7 +50,8 @@ static struct coopdl_thread *win_record_in(struct coopdl_slab *slab)
         int32_t nobody = 0;
         if (atomic_load_explicit(&thread->tid, memory_order_relaxed) != 0)
             continue;
-        atomic_store(&thread->number, (uint8_t)i); /* whoever wins it: it is the same */
+        atomic_store(&thread->number,
+                     (uint8_t)i); /* every thread that tries stores the same value */
         if (atomic_compare_exchange_strong(&thread->tid, &nobody, LEAVING))
             return thread;
     }

@@ -74,13 +74,13 @@ enum { LEAVING = -1 };
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
-/* What the kick's handler always runs is not instrumented: the handler may interrupt
+/* The code that every kick's handler runs is not instrumented: the handler may interrupt
  * ThreadSanitizer's runtime inside an atomic operation, whose lock that thread then holds. */
 #define IN_HANDLER __attribute__((no_sanitize("thread")))
 
 enum { TRAP_OPEN, TRAP_SHUT };
 
-/* What a trapped thread may be asleep in: nothing, or what only another kick ends. */
+/* What a trapped thread may be asleep in: nothing, or a call that only another kick ends. */
 enum { AWAKE, ASLEEP_FUTEX, ASLEEP_MOMENT, ASLEEP_CALL };
 
 /* Bits in an entry's flags. */
@@ -100,8 +100,8 @@ struct coopdl_entry {
     uint16_t hung;    /* how many of the cuts were on sockets that may be hung up (hangup.c) */
     uint16_t noted;   /* what it has ended first is in the record (evidence.c) */
     uint32_t hung_at; /* `cuts` when the last of them was counted */
-    int64_t slept;    /* what the sleeps had asked for, ns */
-    int64_t owed;     /* what the sleeps are to pause and have not, ns */
+    int64_t slept;    /* the sum of the sleeps' durations, ns */
+    int64_t owed;     /* the pauses that the sleeps still owe, ns */
 };
 
 /* A wait by epoll_* that has been cut and is made again (preload/wait.c). */
@@ -112,7 +112,7 @@ struct coopdl_waiting {
     int fd;
 };
 
-/* What a call was made on that a deadline ends (evidence.c). */
+/* The target of a call that a deadline ends (evidence.c). */
 enum coopdl_object {
     ON_NOTHING,
     ON_DESCRIPTOR, /* a */
@@ -124,9 +124,9 @@ enum coopdl_object {
     ON_PATH        /* a: the path */
 };
 
-/* Where a call was made, and on what: said on the way to its cut. */
+/* The caller and the target of a call, filled in on the way to its cut. */
 struct coopdl_place {
-    const void *caller; /* to whom it returns; null: not known */
+    const void *caller; /* the address that it returns to; null: not known */
     int64_t begun;      /* when it began to wait; 0: not known */
     enum coopdl_object object;
     long a, b, c, d;
@@ -155,17 +155,17 @@ struct coopdl_thread {
     _Atomic bool reserved;          /* for a thread that has not claimed it (lend.c) */
     _Atomic uint8_t number;         /* in its slab; there before the record is first in use */
     _Atomic int64_t lent;           /* by another thread; TIME_NEVER: nothing */
-    _Atomic int64_t lent_delivered; /* the one whose exception a runtime is handling */
+    _Atomic int64_t lent_delivered; /* the loan whose exception is being handled */
 
     /* When a fired thread is visited next, and how long after that again (tick.c). */
     _Atomic int64_t visit;
     _Atomic int64_t backoff;
-    _Atomic uint32_t visits; /* counted by the visitor when he has done with the scopes */
+    _Atomic uint32_t visits; /* how often a visitor has finished with the scopes */
     _Atomic bool kicked;     /* since it was fired */
 
-    /* The trap (src/trap/).  `selector` is the byte that the kernel looks at before each system
-     * call of a thread that is `trapped`: TRAP_OPEN or TRAP_SHUT.  Who finds it shut need not kick
-     * a thread again, but for what it is `asleep` in. */
+    /* The trap (src/trap/).  `selector` is the byte that the kernel reads before each system call
+     * of a thread that is `trapped`: TRAP_OPEN or TRAP_SHUT.  A thread with a shut selector is
+     * kicked again only for the call that it is `asleep` in. */
     _Atomic uint8_t selector;
     bool trapped;
     bool dozed;       /* the last call that was seen was asleep in a futex */
@@ -275,23 +275,23 @@ bool coopdl_has_record(int32_t tid);
 /* The record of a thread that it has claimed, or that is reserved for it; null if there is none. */
 struct coopdl_thread *coopdl_record_of(int32_t tid);
 
-/* One that was free, for a thread that has none: its id is LEAVING until the caller says whose it
- * is.  Null when memory is out.  Async-signal-safe. */
+/* A free record for a thread that has none: its id is LEAVING until the caller stores the
+ * thread's.  Null when memory is out.  Async-signal-safe. */
 struct coopdl_thread *coopdl_new_record(void);
 
-/* One for another thread, which has none; null when memory is out. */
+/* The same for another thread, which has none; null when memory is out. */
 struct coopdl_thread *coopdl_reserve(int32_t tid);
 
-/* Whether that was ever done. */
+/* Whether a record was ever reserved. */
 extern atomic_bool coopdl_ever_reserved;
 
 /* Frees the calling thread's own. */
 void coopdl_free_record(struct coopdl_thread *record);
 
-/* The record of a thread that is gone without having given it back. */
+/* Frees the record of a thread that is gone without having given it back. */
 void coopdl_forget(struct coopdl_thread *record);
 
-/* Each slab is looked at the next time, whatever it has due. */
+/* Makes all slabs due: the next visit reads all records. */
 void coopdl_all_due(void);
 
 #endif

@@ -51,8 +51,8 @@ uint64_t coopdl_kicks(coopdl_kick_cause cause)
     return (unsigned int)cause < COOPDL_KICK_CAUSES ? atomic_load(&kicks[cause]) : 0;
 }
 
-/* What the runtime says; sets or clears PEACE by it, unless the thread has gone on meanwhile.
- * Where there is no hook, PEACE stays as the thread has set it. */
+/* The runtime's verdict; sets or clears HANDLING by it, unless the thread has changed its word
+ * meanwhile.  Without a hook, HANDLING stays as the thread has set it. */
 static enum coopdl_verdict ask(struct coopdl_thread *thread, bool asking, int64_t now)
 {
     const struct coopdl_hooks *h = atomic_load_explicit(&coopdl_hooks, memory_order_acquire);
@@ -67,7 +67,8 @@ static enum coopdl_verdict ask(struct coopdl_thread *thread, bool asking, int64_
             return COOPDL_PEACE;
         wanted = verdict == COOPDL_CUT ? word & ~(int64_t)WORD_HANDLING : word | WORD_HANDLING;
     } while (!atomic_compare_exchange_weak(&thread->word, &word, wanted));
-    /* In peace nothing was cut, and the thread may have fallen asleep behind a shut trap. */
+    /* Nothing was cut while it was set, and the thread may have fallen asleep behind a shut trap.
+     */
     if (word & ~wanted & WORD_HANDLING)
         atomic_store(&thread->kicked, false);
     return verdict;
@@ -93,8 +94,8 @@ static int64_t fired_for_asking(int64_t now)
     return (now & ~(int64_t)WORD_FLAGS) | WORD_UNARMED | WORD_FIRED | WORD_HANDLING;
 }
 
-/* Holding the kick: whether it is time to ask again; then the word is fired, and what it was is
- * `held`. */
+/* Holding the kick: whether the hook is to be asked again.  If so, the word is fired, and `held` is
+ * the word from before. */
 static bool due_again(struct coopdl_thread *thread, int64_t now, bool asking, int64_t *held)
 {
     *held = atomic_load(&thread->word);
@@ -130,7 +131,7 @@ static bool due(struct coopdl_thread *thread, int64_t now, bool asking)
     return true;
 }
 
-/* Why an expired thread needs a kick; COOPDL_KICK_CAUSES if it needs none. */
+/* Why an expired thread is kicked; COOPDL_KICK_CAUSES if it is not. */
 static coopdl_kick_cause cause_for(struct coopdl_thread *thread, enum coopdl_verdict verdict)
 {
     if (verdict == COOPDL_PEACE)
@@ -156,8 +157,8 @@ static coopdl_kick_cause cause_for(struct coopdl_thread *thread, enum coopdl_ver
 static void visit(struct coopdl_thread *thread, int64_t now, bool asking)
 {
     if (!coopdl_kick_take(thread)) {
-        /* The last signal has not been taken yet: the thread does not run, or blocks it.  Where
-         * thousands do not run, visits every millisecond would keep them from it. */
+        /* The last signal has not arrived: the thread does not run, or blocks it.  Where thousands
+         * of threads wait for a processor, a visit every millisecond would keep them from it. */
         int64_t backoff = atomic_load(&thread->backoff);
         atomic_store(&thread->backoff, min(2 * backoff, LAST_PENDING));
         atomic_store(&thread->visit, now + backoff);
@@ -216,7 +217,7 @@ static int64_t look(struct coopdl_thread *thread, int64_t now, bool asking)
         return when;
     visit(thread, now, asking);
     when = due_time(thread, atomic_load(&thread->word));
-    /* Else its kick is held by another, who will not be long. */
+    /* Otherwise another thread holds the kick for a short time. */
     return when > now ? when : now + RETRY;
 }
 
@@ -232,8 +233,8 @@ static int64_t look_at_slab(struct coopdl_slab *slab, int64_t now)
     return next;
 }
 
-/* Where a timer's handler does it, at the budget's end most threads are due; and the handler may be
- * interrupted, so it raises no slab's `due`. */
+/* The visit by the timer's handler.  At the budget's end most threads are due; and the handler may
+ * be interrupted, so it raises no slab's `due`. */
 static int64_t look_at_all(int64_t now)
 {
     int64_t next = TIME_NEVER;

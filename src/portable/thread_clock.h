@@ -2,9 +2,9 @@
 /*
  * thread_clock.h -- the clock of a thread's processor time, by the thread's number, and back.
  *
- * Linux has the number in the clock's own: inverted, above the three bits that tell the kind of
- * clock.  pthread_getcpuclockid makes the same, but reads the memory of a thread that may be gone;
- * and libc has no function that tells a thread's number.
+ * On Linux the number of the clock contains the number of the thread: inverted, above three bits
+ * for the kind of clock. pthread_getcpuclockid makes the same number, but reads the memory of a
+ * thread that may be gone. libc has no function that gives another thread's number.
  */
 #ifndef COOPDL_PORTABLE_THREAD_CLOCK_H
 #define COOPDL_PORTABLE_THREAD_CLOCK_H

@@ -5,8 +5,9 @@
 
 #include <stdbool.h>
 
-/* Whether that return address lies in CPython itself: its program, its library or its module
- * `select`, where it is a file of its own.  False where that cannot be told.  Async-signal-safe. */
+/* Whether this return address lies in CPython itself: its program, its library or its module
+ * `select`, where that is a file of its own.  False where it cannot be found out.
+ * Async-signal-safe. */
 bool coopdl_is_python(const void *address);
 
 #endif

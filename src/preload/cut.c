@@ -39,7 +39,7 @@
 
 enum { PROMPT_CUTS = 4 };
 
-/* The cut that is to be told is the one that the trap has told. */
+/* Whether the trap has counted this cut already. */
 static bool is_counted(const struct coopdl_thread *thread, const struct coopdl_entry *owner,
                        bool trapped)
 {
@@ -100,8 +100,8 @@ bool coopdl_would_wait(int fd, short events)
     while (ready == -EINTR); /* a kick */
     if (ready != 0)
         return false;
-    /* Not ready.  What does not wait for that either: a descriptor in non-blocking mode, and one
-     * that is not open for this at all. */
+    /* Not ready.  Two kinds of descriptors do not wait for that either: one in non-blocking mode,
+     * and one that is not open for this direction. */
     long flags = coopdl_sys(SYS_fcntl, fd, F_GETFL);
     long access = flags & O_ACCMODE, needed = events & POLLIN ? O_WRONLY : O_RDONLY;
     return flags >= 0 && !(flags & O_NONBLOCK) && access != needed;

@@ -42,7 +42,8 @@ static int64_t ruling(void)
     if (!thread)
         return coopdl_budgeted ? coopdl_policy.deadline : COOPDL_NEVER;
     int64_t word = coopdl_load(thread);
-    /* A runtime's exception is at work: what has expired does not rule its clean-up. */
+    /* A runtime's exception is being handled: the deadline that has expired does not rule its
+     * clean-up. */
     if (word & WORD_HANDLING)
         return coopdl_next_deadline(thread, coopdl_clock());
     return coopdl_word_deadline(word);

@@ -17,8 +17,8 @@
 
 #include "core/sys.h"
 
-/* Nothing is there: also where there is nobody who could write it (core/ending.c).  Apart, so that
- * the way before expiry is short. */
+/* No data is there, and perhaps no writer any more (core/ending.c).  Apart, so that the path before
+ * expiry is short. */
 __attribute__((noinline, cold)) static bool read_is_cut(int fd)
 {
     if (!coopdl_would_wait(fd, POLLIN) && !coopdl_end_is_cut(fd))

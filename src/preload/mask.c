@@ -36,7 +36,8 @@ static int opened_for(int which)
     return which == COOPDL_OPENED_FOR_KICK ? owned() : coopdl_trap_chained(SIGSYS) ? SIGSYS : 0;
 }
 
-/* Where the program's action for a signal is kept whose action is ours; null for any other. */
+/* Where the program's action is kept for a signal whose action is the library's; null for any other
+ * signal. */
 static struct sigaction *chained(int number)
 {
     return number && number == owned() ? &coopdl_kick_chained : coopdl_trap_chained(number);

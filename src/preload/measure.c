@@ -160,7 +160,8 @@ static bool are_readable(const struct coopdl_place *place)
     return true;
 }
 
-/* What the call is on, as far as that can be looked at before it; `*key` tells it from others. */
+/* The target of the call, as far as it can be seen before the call; `*key` distinguishes targets.
+ */
 static struct coopdl_place place_of(enum coopdl_object object, const long a[4], uint64_t *key)
 {
     enum { MOST = 64 };
@@ -312,7 +313,7 @@ static bool has_waited(const struct coopdl_measuring *measuring, int64_t ns)
     return ns >= (object == ON_DESCRIPTOR || object == ON_POLL ? WAITED : WAITED_LONG);
 }
 
-/* The first cut was told, and that knows more than what was seen before the call. */
+/* The record of the first cut has more detail than what was seen before the call. */
 static uint32_t row_of_cut(const struct coopdl_measuring *measuring)
 {
     const struct coopdl_cut *cut = &measuring->thread->cut;

@@ -120,8 +120,8 @@ ssize_t coopdl_timed_sendfile(int out, int in, off_t *offset, size_t size)
                : sent;
 }
 
-/* The pipe calls have a flag of their own for not waiting.  Where it came from the caller, or the
- * pipe is in that mode, EAGAIN is the answer. */
+/* The pipe calls have a flag of their own for not waiting.  If the caller has set it, or the pipe
+ * is in non-blocking mode, the call fails with EAGAIN. */
 __attribute__((always_inline)) static inline ssize_t
 pipe_result(ssize_t moved, unsigned int flags, int one, int other, const char *call)
 {

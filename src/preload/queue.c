@@ -28,7 +28,8 @@ int coopdl_timed_msgsnd(int id, const void *message, size_t size, int flags)
     return (int)coopdl_kicked(sent, ON_NOTHING, "msgsnd");
 }
 
-/* EAGAIN is the answer where the caller asked not to wait.  The kernel has read the operations. */
+/* The call fails with EAGAIN where the caller asked not to wait.  The kernel has read the
+ * operations. */
 static bool asked_not_to_wait(const struct sembuf *operations, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -60,8 +61,9 @@ int coopdl_timed_semop(int id, struct sembuf *operations, size_t n)
     return coopdl_timed_semtimedop(id, operations, n, NULL);
 }
 
-/* A queue in non-blocking mode answers EAGAIN by itself; one that would wait, that the time is
- * over.  The timed forms have that for their answer. */
+/* With a time that has passed the kernel fails a call on a non-blocking queue with EAGAIN, and one
+ * that would wait with ETIMEDOUT.  The timed forms keep ETIMEDOUT, and the others fail as cut calls
+ * do. */
 __attribute__((always_inline)) static inline ssize_t queue_result(mqd_t queue, ssize_t result,
                                                                   bool timed, const char *call)
 {

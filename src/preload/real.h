@@ -94,8 +94,8 @@ struct coopdl_real {
 /* Never null for a CALL; the others are null until they are resolved. */
 extern struct coopdl_real coopdl_real OF_THIS_SIZE(real) __attribute__((visibility("hidden")));
 
-/* The same calls as plain system calls, where they are one.  What is none goes to libc, and is not
- * to be called where the trap is at work. */
+/* The same functions as plain system calls, where they are one.  A function that is not one system
+ * call goes to libc, and must not be called under the trap. */
 extern const struct coopdl_real coopdl_raw OF_THIS_SIZE(raw) __attribute__((visibility("hidden")));
 
 /* Resolves all of them.  Done by our constructor, or by a MASK or CHILD call that comes before it.

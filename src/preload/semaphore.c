@@ -23,8 +23,8 @@ static int64_t left_until(clockid_t clock, const struct timespec *until)
     return end > 0 ? end : 0;
 }
 
-/* Waits for it for the time of a pause: whether it was had.  One with a time-out is a sleep to who
- * counts the time (cut.c).  The trap need not ask for another kick because of this wait: it ends by
+/* Waits for the semaphore for the time of a pause: whether it was taken.  A timed wait counts as a
+ * sleep (cut.c).  The trap need not ask for another kick because of this wait, which ends by
  * itself. */
 static bool had_in_pause(sem_t *semaphore, int64_t left)
 {
@@ -41,8 +41,8 @@ static bool had_in_pause(sem_t *semaphore, int64_t left)
     return result == 0;
 }
 
-/* The semaphore was not had in time: by the errno that this call has for it.  `saved` is the errno
- * from before, which stays if it is had after all. */
+/* The semaphore was not taken in time: fails with the errno that this call has for that.  `saved`
+ * is the errno from before, which stays if the semaphore is taken after all. */
 static int cut(sem_t *semaphore, const char *call, int64_t left, int saved)
 {
     int error = left == COOPDL_NEVER ? 0 : ETIMEDOUT;
@@ -55,7 +55,7 @@ static int cut(sem_t *semaphore, const char *call, int64_t left, int saved)
     return -1;
 }
 
-/* Takes it if it is free: 0, or -1 with EAGAIN. */
+/* Takes the semaphore if it is free: 0, or -1 with EAGAIN. */
 static int take_now(sem_t *semaphore)
 {
     return PERFORM(coopdl_self, sem_trywait(semaphore));

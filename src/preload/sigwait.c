@@ -43,7 +43,7 @@ static int awaits_kick(const sigset_t *set)
     return kick && sigismember(set, kick) == 1 ? kick : 0;
 }
 
-/* After a wait with another mask, also where the thread is cancelled in it. */
+/* Restores the flag after a wait with another mask, also where the thread is cancelled in it. */
 static void believe_again(void *before)
 {
     coopdl_kick_believed = *(const bool *)before;
@@ -220,7 +220,7 @@ int coopdl_timed_sigtimedwait(const sigset_t *set, siginfo_t *info, const struct
                                                                 : await(set, &open, info, timeout);
     if (number < 0 && (errno == EAGAIN || errno == EINTR) && waits && coopdl_cutting(coopdl_self)) {
         int cut_error = coopdl_cut_errno(coopdl_self, "sigtimedwait", RESULT_ESCALATES);
-        errno = timeout ? EAGAIN : cut_error; /* with a timeout, that it has run out */
+        errno = timeout ? EAGAIN : cut_error; /* a timed wait fails as if its timeout had run out */
     }
     return number;
 }

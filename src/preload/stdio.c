@@ -35,12 +35,12 @@
 #endif
 
 #if defined(__x86_64__) && defined(__GLIBC__) && !defined(COOPDL_TRAPPED)
-/* No function of libc's that makes one system call is longer.  This one may be shorter, and write
- * lie behind it: so the number must be that of read, 0, by `xor %eax,%eax` or `mov $0,%eax`. */
+/* No function of libc that makes one system call is longer.  This one may be shorter, and write may
+ * lie after it: so the number must be that of read, 0, set by `xor %eax,%eax` or `mov $0,%eax`. */
 enum { LONGEST = 192, SYSCALL_SIZE = 2, MOV_SIZE = 5 };
 
-/* What libc's read keeps on the stack, in words, with its return address; and the wrapper's size.
- */
+/* The size of libc's read on the stack, in words, with its return address; and the wrapper's size
+ * in bytes. */
 enum { FRAME = 10, WRAPPER_SIZE = 512 };
 
 static bool is_wrappers(const greg_t *r)
@@ -52,8 +52,9 @@ static bool is_wrappers(const greg_t *r)
     return false;
 }
 
-/* Whether it was the system call `read`, just behind the instruction that makes it.  The signal has
- * ended that, or come with its end: a writer that the same budget has ended is an end of file. */
+/* Whether the interrupted instruction is just after libc's system call `read`.  The signal has
+ * ended that call, or has come as it ended: the end of a writer by the same budget is an end of
+ * file. */
 static bool is_read(const greg_t *r)
 {
     uintptr_t read = (uintptr_t)coopdl_real.read, at = (uintptr_t)r[REG_RIP];
@@ -67,7 +68,7 @@ static bool is_read(const greg_t *r)
 static void kicked(struct coopdl_thread *thread, void *context)
 {
     greg_t *r = ((ucontext_t *)context)->uc_mcontext.gregs;
-    /* It would report that words are looked at which nobody has written. */
+    /* valgrind would report reads of words on the stack that no code has written. */
     if (RUNNING_ON_VALGRIND || !is_read(r))
         return;
     if (r[REG_RAX] == 0 && r[REG_RDX] != 0 && coopdl_end_of_writer(thread, (int)r[REG_RDI]))

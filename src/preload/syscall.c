@@ -72,7 +72,8 @@ static const sigset_t *mask_of(long pair)
     return pair ? P(struct masked *, pair)->mask : NULL;
 }
 
-/* Whether the clock is one to sleep on: until a time that is past, nobody sleeps. */
+/* Whether the clock is one to sleep on: it is tried with a time that has passed, which does not
+ * sleep. */
 static bool is_sleepable(long clock)
 {
     struct timespec past = {0};
@@ -204,7 +205,7 @@ static void open_masks(struct opened *opened, long number, long *arguments)
     }
 }
 
-/* What a call that was kicked out of its wait is told, as by the wrappers. */
+/* The result of a call that was kicked out of its wait, as in the wrappers. */
 static int tell(struct coopdl_thread *thread, long number, const long *arguments)
 {
     const char *name = coopdl_number_name(number);
@@ -244,7 +245,7 @@ static long timed(long number, long a, long b, long c, long d, long e, long f)
         thread->trapped_at = COOPDL_CALLER;
         long result = coopdl_cut_syscall(number, a, b, c, d, e, f);
         thread->trapped_at = NULL;
-        thread->cut_by_trap = false; /* no wrapper is around it that would tell the same again */
+        thread->cut_by_trap = false; /* no wrapper is around it that would count the same cut */
         return result;
     }
     struct opened opened;

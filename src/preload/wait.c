@@ -27,7 +27,7 @@
 #include <limits.h>
 #include <string.h>
 
-/* A timeout that goes on over several waits. */
+/* The caller's timeout, which may span several waits. */
 struct remaining {
     int64_t wanted; /* ns; COOPDL_NEVER: for ever */
     int64_t begun;
@@ -70,12 +70,9 @@ static int to_ms(int64_t ns)
     return ms < INT_MAX ? (int)ms : INT_MAX;
 }
 
-/*
- * The one loop of all capped waits.  `wait` is an expression that waits for
- * `ns`; `look` one that does not wait.  A wait whose cap ran out is not cut
- * while a runtime's exception is at work, nor after the deadline was moved: it
- * goes on with what is left of its own timeout.
- */
+/* The loop of all capped waits.  `wait` is an expression that waits for `ns`; `look` is one that
+ * does not wait.  A wait whose cap has run out is not cut while a runtime's exception is being
+ * handled, nor after the deadline was moved: it goes on with the rest of its own timeout. */
 #define WAIT(thread, remaining, wait, look, on, call, cut)                                         \
     for (;;) {                                                                                     \
         if (unlikely(coopdl_cutting(thread))) {                                                    \
@@ -111,8 +108,8 @@ static void on_poll(struct coopdl_thread *thread, const struct pollfd *fds, nfds
     thread->place.b = (long)n;
 }
 
-/* With a timeout, in the end, as if that had run out.  One that waits for no descriptor is a sleep.
- */
+/* A call with a timeout returns 0 after some cuts, as if that had run out.  One that waits for no
+ * descriptor is a sleep. */
 static int timed_cut(struct coopdl_thread *thread, const char *call, int64_t timeout, bool sleeps)
 {
     bool timed = timeout != COOPDL_NEVER;
@@ -124,7 +121,7 @@ static int timed_cut(struct coopdl_thread *thread, const char *call, int64_t tim
     return -1;
 }
 
-/* The error stands, whatever becomes of the sockets. */
+/* The errno stays, whatever the hang-up does to the sockets. */
 static int poll_cut(struct coopdl_thread *thread, const char *call, const struct pollfd *fds,
                     nfds_t n, int64_t timeout)
 {
@@ -202,7 +199,8 @@ int coopdl_timed_ppoll(struct pollfd *fds, nfds_t n, const struct timespec *time
          poll_cut(thread, "ppoll", fds, n, remaining.wanted));
 }
 
-/* The wait that this call goes on with; a new one, if it is the first that its owner cuts. */
+/* The series of waits that this call belongs to; a new one, if this is the first call that its
+ * owner cuts. */
 static struct coopdl_waiting *waiting_of(struct coopdl_thread *thread, int fd,
                                          const struct remaining *remaining)
 {
@@ -229,7 +227,7 @@ static int64_t left_of(const struct coopdl_waiting *waiting)
                                            : 0;
 }
 
-/* A wait that was told of an event has ended. */
+/* A series ends with an event. */
 static int waited(struct coopdl_thread *thread, int got)
 {
     if (unlikely(got > 0))
@@ -263,7 +261,7 @@ static int epoll_cut(struct coopdl_thread *thread, const char *call, int fd,
     return result;
 }
 
-/* Who is asked whether it is CPython: under the trap that is nobody. */
+/* The caller that may be CPython: under the trap it is not known. */
 #ifdef COOPDL_TRAPPED
 #define CALLER NULL
 #else
@@ -386,7 +384,7 @@ static void on_select(struct coopdl_thread *thread, int n, fd_set *sets[3])
         .object = ON_SELECT, .a = n, .b = (long)sets[0], .c = (long)sets[1], .d = (long)sets[2]};
 }
 
-/* Nothing was.  Who is told that the time has run out finds empty sets. */
+/* No descriptor was ready.  A caller whose timeout has run out finds empty sets. */
 static int cut_select(struct coopdl_thread *thread, const char *call, int n, fd_set *sets[3],
                       int64_t timeout, const void *caller)
 {

@@ -99,7 +99,7 @@ static uint64_t *mask_of(ucontext_t *context)
     return (uint64_t *)(void *)&context->uc_sigmask;
 }
 
-/* Installs our handler if nobody else has one.  Two threads that come at once install the same. */
+/* Installs the trap's handler if the program has none.  Two threads at once install the same. */
 static const char *install(void)
 {
     struct coopdl_action before = coopdl_action_of(SIGSYS);
@@ -169,7 +169,7 @@ static void trap_on(struct coopdl_thread *thread, void *context)
 }
 
 /* A kick for the next deadline may come in between and shut the selector, with or without turning
- * the trap on again: it is opened last, and who calls this looks whether to shut it. */
+ * the trap on again.  So the selector is opened last, and the caller looks whether to shut it. */
 static void trap_off(struct coopdl_thread *thread)
 {
     coopdl_sys(SYS_prctl, SET_USER_DISPATCH, DISPATCH_OFF, 0, 0, 0);
@@ -205,7 +205,7 @@ static long change_action(long number, const struct coopdl_action *action, long 
         open.mask &= ~SIGSYS_BIT;
         action = &open;
     }
-    /* Somebody takes SIGSYS past the wrappers: nobody is to be trapped any more. */
+    /* The program has taken SIGSYS past the wrappers: no thread may be trapped any more. */
     if (number == SIGSYS && action)
         for (struct coopdl_thread *t = coopdl_next_thread(NULL); t; t = coopdl_next_thread(t))
             atomic_store(&t->selector, TRAP_OPEN);
@@ -252,8 +252,8 @@ static bool sleeps_in_futex(long number, long operation)
     }
 }
 
-/* What the table does not know is never cut.  Where it may sleep the visitor is told, and asked to
- * come soon, but not again for a futex that is only waited for once more. */
+/* A call that is not in the table is never cut.  Where it may sleep, the thread asks the visitor
+ * for another kick soon, but not again for a futex that it waits for once more. */
 static long perform(struct coopdl_thread *thread, long number, const greg_t *r)
 {
     bool dozes = sleeps_in_futex(number, r[REG_RSI]), again = dozes && thread->dozed;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* activity.c -- what a thread is in that matters when it expires: monitor.c counts its monitors. */
+/*
+ * activity.c -- a thread's activity, and the processor time that it has used. monitor.c counts
+ * the monitors.
+ */
 #include "activity.h"
 
 #include "coopdl.h"

@@ -3,17 +3,14 @@
  * exception.c -- the exceptions of a scope: made, sent, raised, collected.
  *
  * What must hold:
- * - Every exception knows the scope that it was made for, by a number that is
- *   never used again.
- * - Once a scope has been left, none that was sent for it is in its thread's
- *   queue.
- * - The scope learns at the moment of raising that it is being raised (Ruby
- *   calls #exception then): from there on its clean-up is at work.
+ * - Every exception carries the serial number of its scope, which is never used again.
+ * - Once a scope has been left, no exception of it is in its thread's queue.
+ * - The scope learns of the exception at the moment of raising, when Ruby calls #exception.
+ *   From there on the clean-up is running.
  *
- * The second exception of a scope means that the first was swallowed, or that
- * the clean-up's time is over: it is thrown to the scope's end, and no rescue
- * catches a throw.  In a forked child that end is no place to be: see
- * coopdl_exception_exit.
+ * A second exception for a scope means that the first was swallowed, or that the clean-up has
+ * used up the grace.  It is thrown to the scope's end, since no rescue catches a throw.  A
+ * forked child must not go on at that end: see coopdl_exception_exit.
  */
 #include "exception.h"
 
@@ -21,7 +18,7 @@
 #include "lend.h"
 #include "turn.h"
 
-/* Exit statuses. */
+/* Exit statuses at the end of a budget, and of a scope in a forked child. */
 enum { BUDGET = 1, CHILD = 124 };
 
 static struct scope *sending; /* between counting what is sent and sending it */
@@ -71,9 +68,9 @@ uint64_t coopdl_exception_owner(VALUE exception)
     return NIL_P(serial) ? 0 : NUM2ULL(serial);
 }
 
-/* A process ends at its budget's end, and a forked child, which is not to run what its parent does
- * behind the block, at its scope's: through the ensure clauses, as by `exit`, past `rescue => e`
- * and what test frameworks rescue. */
+/* A process exits at the end of its budget.  A forked child exits at the end of a scope, since it
+ * must not run the code of its parent after the block.  Both run their ensure clauses, as with
+ * `exit`.  `rescue => e`, and what test frameworks rescue, do not catch it. */
 VALUE coopdl_exception_exit(struct scope *scope)
 {
     VALUE klass = rb_const_get(coopdl, rb_intern("DeadlineExit"));
@@ -102,9 +99,10 @@ static VALUE refused(VALUE unused, VALUE error)
     return Qfalse;
 }
 
-/* Making the exception runs Ruby code, and the scope may be gone after it.  From `sending` to the
- * exception's place in the queue other threads may run, also behind the look at the monitors in
- * delivery_exception: whoever leaves the scope or has entered a monitor waits for it. */
+/* Making the exception runs Ruby code, and the scope may be gone after it.  From `sending` until
+ * the exception is in the queue other threads may run, also after delivery_exception has looked at
+ * the monitors.  So a thread that leaves the scope, or has entered a monitor, waits until it was
+ * sent. */
 void coopdl_exception_send(struct scope *scope)
 {
     uint64_t serial = scope->serial;
@@ -147,7 +145,7 @@ void coopdl_exception_reset(void)
     sending = NULL;
 }
 
-/* What was entered inside the scope ends with it, and is left in peace as well. */
+/* The scopes inside this one end with it: nothing is sent for them either. */
 static void deliver(struct scope *scope, VALUE exception)
 {
     bool again = scope->raised;
@@ -163,8 +161,8 @@ static void deliver(struct scope *scope, VALUE exception)
         coopdl_scope_unqueue(scope);
     if (scope == &coopdl_budget)
         return;
-    /* Moved: where another thread has cancelled it; and where not all that is cut believed the
-     * error, or what is called next would be told so as if it had been cut already. */
+    /* The scope is moved in two cases: another thread has cancelled it; or the program ignored the
+     * error of a cut call, and the library would otherwise fail the next call as a later cut. */
     if (again || coopdl_deliver(&scope->core) != 0) {
         coopdl_move(&scope->core, scope->deadline);
         coopdl_deliver(&scope->core);
@@ -232,7 +230,7 @@ static VALUE has_let_them(VALUE argument)
         return Qnil;
     coopdl_scope_unqueue(scope);
     atomic_store(&scope->asked, 0);
-    /* What came first may be an outer scope's, whose clean-up is in peace here. */
+    /* The first exception may be an outer scope's, whose clean-up runs here undisturbed. */
     bool inside = scope->exception != raising->exception;
     atomic_store(&scope->stage, inside ? STAGE_RAISED : STAGE_ENTERED);
     return Qnil;

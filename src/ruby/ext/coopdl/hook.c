@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * hook.c -- what the library's thread is told of an expired scope, and how it wakes the waiter.
+ * hook.c -- the hook that the library calls for an expired scope: its verdict, and how it wakes
+ * the waiter.
  *
- * What must hold: the hook takes no GVL: coopdl_leave waits for it with the GVL held.
+ * What must hold: the hook does not take the GVL, since coopdl_leave waits for the hook with the
+ * GVL held.
  *
- * Nothing is cut at first, so that Ruby's own calls get their exception and no
- * Errno::ETIMEDOUT.  Where it does not come through, the call is one that Ruby
- * cannot interrupt, and is cut: when the exception was sent a while ago, or when
- * not even that was possible the third time that the hook is asked, since such a
- * call holds the GVL.
+ * At first nothing is cut, so that Ruby's own calls raise the exception, and not
+ * Errno::ETIMEDOUT.  A call that does not let the exception through is one that Ruby cannot
+ * interrupt.  Such a call is cut in two cases: the exception was sent RAISE_TIMEOUT ago; or it
+ * could not even be sent when the hook is asked for the third time, since the call holds the
+ * GVL.
  */
 #include "hook.h"
 
@@ -24,14 +26,13 @@ static pid_t main_thread;
 
 static sem_t expiries;
 
-/* Whether it may be in the clean-up of its exception, or is about to be raised in. */
+/* Whether the scope's clean-up may be running, or its exception is about to be raised. */
 static bool may_clean_up(const struct scope *scope, int64_t now)
 {
     int stage = atomic_load(&scope->stage);
     return (stage == STAGE_SENT || stage == STAGE_RAISED) && !coopdl_scope_over(scope, now);
 }
 
-/* The clean-up of a scope inside is this one's, too, up to the grace's end of either. */
 struct scope *coopdl_hook_cleaning_inside(const struct scope *scope, int64_t now)
 {
     struct scope *inner = coopdl_scope_over(scope, now) ? NULL : scope->inner;
@@ -40,7 +41,7 @@ struct scope *coopdl_hook_cleaning_inside(const struct scope *scope, int64_t now
     return inner && !inner->shield ? inner : NULL;
 }
 
-/* Whether there is an exception to send, from what the hook knows. */
+/* Whether an exception is due, as far as the hook can see. */
 static bool owed(struct scope *scope, int64_t now)
 {
     int stage = atomic_load(&scope->stage);
@@ -65,7 +66,7 @@ struct inquiry {
     enum coopdl_verdict verdict;
 };
 
-/* While the exception of one scope is at work, another that was entered by the clean-up may
+/* While the exception of one scope is being handled, a scope that the clean-up has entered may
  * expire. */
 static bool inquire(struct scope *scope, void *data)
 {
@@ -92,7 +93,7 @@ static enum coopdl_verdict expired(pid_t thread, coopdl_scope *core)
     return inquiry.verdict;
 }
 
-/* In a signal handler; under a budget also in threads that are not Ruby's. */
+/* Runs in a signal handler; under a budget also in threads that are not Ruby's. */
 static void kicked(void)
 {
     if (ruby_native_thread_p())

@@ -1,31 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * serve.c -- what the waiter does about one expired scope: it sends an exception, or leaves the
- * scope in peace, or defers it.
+ * serve.c -- what the waiter does about one expired scope: it sends an exception, waits for the
+ * clean-up, or defers.
  *
- * Once raised, the scope is left in peace as long as the exception is at work,
- * which the waiter looks at each time the hook is asked (Coopdl.handling?).  One
- * that was swallowed is followed by another.  When the grace is over, nothing is
- * in peace: each time that the hook is asked, another one is sent, and what
- * waits is cut.  Threads that the expired one joins then get one as well; those
- * that do not take it are lent the deadline, and their calls are cut.
+ * Once the exception was raised, nothing is sent while it is being handled.  The waiter looks at
+ * that each time the hook is asked (Coopdl.handling?).  If it was swallowed, another is sent.
+ * When the grace is over, another is sent each time that the hook is asked, and calls that wait
+ * are cut.  Threads that the expired thread joins then get an exception as well.  If such a
+ * thread does not take it, the deadline is lent to that thread, and its calls are cut.
  *
- * A scope around it has that clean-up for its own: until it has ended, or until the
- * grace of either is over, nothing is sent for a scope that expires later.
+ * A clean-up inside an outer scope counts for the outer scope, too.  Until it has ended, or
+ * until the grace of either scope is over, nothing is sent for the outer scope, which expires
+ * later.
  *
- * Interleavings: a thread has been told that it is being raised in, and loses the GVL before it is
- * in the clause that handles the exception, so that none is found: it has swallowed the exception
- * only when it has computed since, or waits.  The waiter has looked, and loses the GVL before it
- * draws its conclusion; the thread goes on: whoever has used no processor time has not.
+ * Interleavings.
+ * - A thread is about to raise the exception, and loses the GVL before it reaches the clause
+ *   that handles it.  The waiter finds no such clause.  So the exception counts as swallowed
+ *   only if the thread has computed since, or waits.
+ * - The waiter has looked at the thread, and loses the GVL before it decides.  The thread goes
+ *   on meanwhile.  So the waiter decides only if the thread has used no processor time since.
  *
- * Deferred: nothing is sent, and nothing cut,
- * - between a Monitor#enter and the #exit that the block makes (monitor.c), up to
- *   the grace's end; a thread that waits there, and has waited each time of some, is not computing
- *   towards its `exit` and is sent its exception;
- * - while the main thread is in a clean-up of its own at the budget's end, such
- *   as the report of an error, for FOREIGN at most.
- * Nor is the budget's sent behind another exception that the call is yet to end
- * by: it would be raised in the clean-up of that.
+ * Deferred.  Nothing is sent and nothing is cut in these cases:
+ * - The thread is between a Monitor#enter and the #exit that the block makes (monitor.c), up to
+ *   the end of the grace.  A thread that waits there at each of several looks is not on its way
+ *   to its `exit`, and is sent its exception.
+ * - The main thread is in a clean-up of its own at the budget's end, such as the report of an
+ *   error: for FOREIGN at most.
+ *
+ * The budget's exception is not sent while another exception is in the thread's queue: it would
+ * be raised in the clean-up of that one.
  */
 #include "serve.h"
 
@@ -34,20 +37,20 @@
 #include "hook.h"
 #include "joins.h"
 
-/* In ns: how long behind the budget's end another exception's clean-up is left in peace; how long a
+/* In ns: how long after the budget's end another exception's clean-up is not disturbed; how long a
  * thread may wait inside a monitor. */
 #define FOREIGN (2 * COOPDL_SECOND)
 #define WAITING (100 * COOPDL_MILLISECOND)
 
-/* In ns, behind the grace: how long a joined thread has to end before the one that joins is raised
- * in, too. */
+/* In ns, after the grace: how long a joined thread may take to end before the joining thread is
+ * sent an exception, too. */
 #define LENT COOPDL_SECOND
 
-/* In ns of its processor time: what a thread takes from being raised in to the clause that handles
- * the exception, at most. */
+/* In ns of processor time: the most that a thread uses between being raised in and reaching the
+ * clause that handles the exception. */
 enum { UNWINDING = 500000 };
 
-/* How often in a row it is to have been waiting there. */
+/* In how many looks in a row a thread waits inside a monitor before it is sent its exception. */
 enum { STOPPED = 4 };
 
 static VALUE coopdl;
@@ -83,15 +86,14 @@ static bool has_pending(VALUE thread)
     return RTEST(rb_funcall(thread, rb_intern("pending_interrupt?"), 0));
 }
 
-/* What is in its queue already comes first, and may have a clean-up of its own.  The call that
- * keeps it there is cut meanwhile. */
+/* An exception that is in the queue already comes first, and may have a clean-up of its own.
+ * Meanwhile the call that keeps it there is cut. */
 static bool queues_behind(const struct scope *scope, int64_t now)
 {
     return scope == &coopdl_budget && now < scope->deadline + FOREIGN && has_pending(scope->thread);
 }
 
-/* To look at a thread may let others run, here and in what follows: the scope may be gone after it.
- */
+/* A look at a thread may let other threads run, here and below: the scope may be gone after it. */
 static bool is_cleaning_inside(const struct scope *scope, int64_t now)
 {
     const struct scope *inner = coopdl_hook_cleaning_inside(scope, now);
@@ -114,21 +116,22 @@ static void serve_raised(struct scope *scope, bool over)
     bool handling = over && !once ? false : is_handling(scope);
     if (!coopdl_scope_linked(scope, serial) || atomic_load(&scope->stage) != STAGE_RAISED)
         return;
-    if (once && !handling) /* whoever names a class may rescue it in the block */
+    if (once && !handling) /* a program that names a class may rescue it in the block */
         atomic_store(&scope->stage, STAGE_OVER);
     else if (over || !handling)
         coopdl_exception_send(scope);
 }
 
-/* What it had forgotten behind another's exception: see remind_of_queue.  Of the calls that wait
- * `wakeup` would end those alone that are called so, for a program that has masked ours. */
+/* Reminds the thread of an exception that it has forgotten after another one: see remind_of_queue.
+ * `wakeup` also ends calls of that name which wait for something else: so only a thread is woken
+ * that runs, or waits in a call that the program did not ask to be woken from. */
 static void remind(const struct scope *scope)
 {
     uint64_t serial = scope->serial;
     VALUE thread = scope->thread;
     bool look =
         has_status(thread, "run") || RTEST(rb_funcall(coopdl, rb_intern("wakeable?"), 1, thread));
-    /* It may have gone on while Ruby code looked at it: to a sleep of its own. */
+    /* The thread may have gone on while Ruby code looked at it: to a sleep of its own. */
     if (look && coopdl_scope_linked(scope, serial) && !scope->left &&
         atomic_load(&scope->stage) == STAGE_SENT)
         rb_thread_wakeup_alive(thread);
@@ -162,7 +165,7 @@ static bool deferred(struct scope *scope, int64_t now)
     return defer;
 }
 
-/* Its block has had its exception, and only a clean-up is late. */
+/* The block has had its exception, and only a clean-up is late. */
 static bool is_lending(const struct scope *scope, int64_t now)
 {
     return atomic_load(&scope->stage) == STAGE_RAISED &&

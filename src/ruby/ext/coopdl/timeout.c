@@ -1,27 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * timeout.c -- Coopdl.timeout: a scope around a block, and what its end means.
+ * timeout.c -- Coopdl.timeout: a scope around a block, and what happens at its end.
  *
- * What must hold: once the scope has been left nothing that was sent for it is
- * raised any more, so it is taken out of the thread's queue before the method
- * goes on.  No interrupt is looked at between the block's end and the leaving.
+ * What must hold: once the scope was left, no exception that was sent for it is raised any
+ * more.  So it is taken out of the thread's queue before the method goes on.  No interrupt is
+ * checked between the end of the block and the leaving.
  *
- * A block that ends before its deadline gives what it gives.  After it, `timeout`
- * raises Timeout::Error, or the class given, and `move_on_after` gives nil:
+ * A block that ends before its deadline has its own result.  When the deadline has passed,
+ * `timeout` raises Timeout::Error, or the class given, and `move_on_after` returns nil:
  *
- *   ended with                          what follows
- *   this scope's exception              that
+ *   the block ended with                what follows
+ *   this scope's exception              the error, or nil
  *   another scope's, an exit, a break   it passes
  *   an error that follows from ours     it passes: the clean-up's own
- *   Errno::ETIMEDOUT or EINTR, and
- *   any other StandardError             that, with the error as the cause: it is
- *                                       what a call was cut with
- *   a value, or a throw of ours         that: what was cut was swallowed.  But a
- *                                       class that was given and has been raised
- *                                       may be rescued in the block
+ *   Errno::ETIMEDOUT or EINTR, or       the error, or nil; the block's error is its
+ *   any other StandardError             cause: a call was cut with it
+ *   a value, or a throw of ours         the error, or nil: the block has swallowed the
+ *                                       error of a cut call.  But a given class that
+ *                                       was raised may be rescued in the block
  *
- * In a forked child the block's end is not where its parent's code goes on: the
- * child exits there, through the ensure clauses around it.
+ * A forked child must not run the code of its parent after the block: there it exits, through
+ * the ensure clauses around the block.
  */
 #include "timeout.h"
 

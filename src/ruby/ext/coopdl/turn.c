@@ -1,29 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * turn.c -- how threads that compute let others have the GVL when a deadline has
- * passed.
+ * turn.c -- how threads that compute give the GVL to others when a deadline has passed.
  *
- * Ruby gives the GVL to the waiting threads in turn, and one that computes keeps
- * it for 100 ms.  An exception needs two turns: the waiter's, which sends it, and
- * that of the thread that it is for.  Beside ten threads that compute these are
- * two seconds.  So a job is posted to whatever thread has the GVL, which gives it
- * away at once; and again to the next one, until the turn of those has come.
+ * Ruby gives the GVL to the waiting threads in turn, and a thread that computes keeps it for 100
+ * ms.  An exception needs two turns: one of the waiter, which sends it, and one of the thread
+ * that it is for.  Beside ten threads that compute these take two seconds.  So a job is posted
+ * to the thread that has the GVL, which gives the GVL away at once.  The job is posted again to
+ * the next thread, until the waiter and the target have had their turns.
  *
  * What must hold:
- * - The job raises nothing.  It is run in the middle of others' interrupts, and
- *   an exception there corrupts the VM.
- * - A thread gives the GVL away for COOPDL_HAND_OVER at most each time, and for what was
- *   sent only up to FRESH after that: an exception that a thread cannot take, as
- *   one that the program has masked, does not slow the others.
- * - No thread waits for itself: neither one that an exception was sent to nor the
- *   waiter, which has the GVL when it has been woken, and is posted the job then.
- *   (It waited for itself once, and all others for it, as long as kicks came.)
+ * - The job raises nothing.  It runs in the middle of Ruby's interrupt handling, where an
+ *   exception corrupts the VM.
+ * - A thread gives the GVL away for COOPDL_HAND_OVER at most each time.  For an exception in a
+ *   queue it does so up to FRESH after that was sent.  So an exception that a thread cannot
+ *   take, because the program has masked it, does not slow the other threads down.
+ * - No thread waits for itself: neither one that an exception was sent to, nor the waiter, to
+ *   which the job may be posted when it has woken and has the GVL. (The waiter once waited for
+ *   itself, and all other threads for it, as long as kicks came.)
  *
- * Interleaving: the job is posted to the thread that has the GVL by the VM's
- * record, which is written when a thread has got it.  So it may still name the
- * thread that has just given it away: the job is posted again every SLICE.  Such a
- * thread is posted it as well, and gives the GVL away for the same want but once:
- * where there is no waiter to serve it, it would do nothing else.
+ * Interleaving: the job is posted to the thread that has the GVL by the VM's record, which is
+ * written when a thread has got it.  So the record may still name the thread that has just given
+ * the GVL away.  Therefore the job is posted again every SLICE.  A thread gives the GVL away
+ * only once for the same want: where no waiter serves the want, it would do nothing else.
  */
 #include "turn.h"
 

@@ -27,9 +27,9 @@
 #include <ruby/thread.h>
 #include <signal.h>
 
-/* In ns: how long the thread itself waits that has left its last monitor and has nothing to do but
- * to end.  Each thread that computes may have the GVL for 100 ms first; if this one went on, it
- * might be in a monitor again by the time that the waiter looks. */
+/* In ns: how long a thread that has left its last monitor waits for its exception.  Each computing
+ * thread may have the GVL for 100 ms first.  If this thread went on, it might be in a monitor again
+ * by the time that the waiter looks. */
 #define RESUME (2 * COOPDL_SECOND)
 
 static VALUE coopdl;
@@ -84,15 +84,14 @@ static VALUE stop_waiting(VALUE unused)
     return unused;
 }
 
-/* The body of the waiter. */
 static VALUE waiter_run(VALUE self)
 {
     return rb_ensure(wait_and_serve, self, stop_waiting, self);
 }
 
-/* Ruby's own handler for SIGSYS does nothing, but with a handler of the program's the library does
- * not trap its threads: libc's own calls, as in getaddrinfo, would go on.  The program's is kept.
- */
+/* Ruby's own handler for SIGSYS does nothing, but with a handler of the program the library does
+ * not trap threads: calls that libc makes inside, as in getaddrinfo, would go on.  A handler that
+ * the program has set is kept. */
 static void make_room_for_the_trap(void)
 {
     struct sigaction action;
@@ -119,7 +118,7 @@ void coopdl_waiter_start(void)
     if (coopdl_hook_set() != 0)
         rb_sys_fail("coopdl cannot start a thread");
     int failed;
-    atomic_store(&coopdl_turn_has_waiter, true); /* it may be another thread that runs next */
+    atomic_store(&coopdl_turn_has_waiter, true); /* another thread may run next */
     rb_protect(start_waiter, Qnil, &failed);
     if (failed) {
         atomic_store(&coopdl_turn_has_waiter, false);
@@ -157,14 +156,15 @@ void coopdl_waiter_cancelled(struct scope *scope)
     coopdl_turn_give(COOPDL_HAND_OVER);
 }
 
-/* The program has swallowed what was cut, and ended before the waiter had its turn. */
+/* The program has swallowed the error of a cut call, and has ended before the waiter had its turn.
+ */
 static bool is_owed_at_end(void)
 {
     return rb_thread_current() == coopdl_budget.thread && !coopdl_budget.raised &&
            coopdl_passed(coopdl_budget.deadline);
 }
 
-/* What expires from here on, while the VM is taken down, cuts without it. */
+/* From here on, while the VM is taken down, expiries cut without the waiter. */
 static void at_end(VALUE unused)
 {
     VALUE error = rb_errinfo();
