@@ -23,9 +23,9 @@ module Coopdl
     EINTR = Errno::EINTR::Errno
     ETIMEDOUT = Errno::ETIMEDOUT::Errno
 
-    # The child. Inside a scope of the C API, without the gem, so that nothing but the library ends
-    # its reads of an empty pipe: libc's own read twice, past the wrappers, the first begun before
-    # the deadline, and then the wrapped one. After that the gem's own.
+    # The child. It reads an empty pipe inside a scope of the C API, without the gem, so that only
+    # the library ends its reads. It calls libc's own read twice, past the wrappers, the first time
+    # before the deadline; then the wrapped read. After that it tries the gem's own scopes.
     PROBE = <<~'RUBY'
       require "fiddle"
       require "io/nonblock"
