@@ -300,14 +300,14 @@ const char *coopdl_version(void);
  * kicked and before a call of it is cut, and then again and again (after 1 ms,
  * doubling, to 100 ms) until the scope is left.  `scope` is the outermost
  * expired scope of that thread, or null for the budget; it stays valid during
- * the call, since coopdl_leave waits for it.  Its answer says what happens:
+ * the call, since coopdl_leave waits for it.  Its verdict says what happens:
  *
- *   COOPDL_CUT    kick the thread, and cut what would wait: the rule without a
- *                 hook
- *   COOPDL_KICK   an exception is on its way to the thread: kick it out of the
- *                 call that it is in, but cut nothing, so that the clean-up
- *                 can do I/O
- *   COOPDL_PEACE  the exception is being handled: neither kick nor cut
+ *   COOPDL_CUT       kick the thread, and cut what would wait: the rule without a
+ *                    hook
+ *   COOPDL_KICK      an exception is on its way to the thread: kick it out of the
+ *                    call that it is in, but cut nothing, so that the clean-up
+ *                    can do I/O
+ *   COOPDL_HANDLING  the exception is being handled: neither kick nor cut
  *
  * `expired` runs on the library's own thread, never in a signal handler: it may
  * lock and allocate, and it holds up every other deadline of the process while
@@ -323,7 +323,7 @@ const char *coopdl_version(void);
  * Threads: any.  Async-signal-safe: no.
  * Errors: EAGAIN or ENOMEM when the library's thread cannot be started.
  */
-enum coopdl_verdict { COOPDL_CUT = 0, COOPDL_KICK = 1, COOPDL_PEACE = 2 };
+enum coopdl_verdict { COOPDL_CUT = 0, COOPDL_KICK = 1, COOPDL_HANDLING = 2 };
 
 struct coopdl_hooks {
     enum coopdl_verdict (*expired)(pid_t thread, coopdl_scope *scope);

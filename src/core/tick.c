@@ -58,13 +58,13 @@ static enum coopdl_verdict ask(struct coopdl_thread *thread, bool asking, int64_
     const struct coopdl_hooks *h = atomic_load_explicit(&coopdl_hooks, memory_order_acquire);
     int64_t word = coopdl_load(thread), wanted;
     if (!asking || !h || !h->expired)
-        return word & WORD_HANDLING ? COOPDL_PEACE : COOPDL_CUT;
+        return word & WORD_HANDLING ? COOPDL_HANDLING : COOPDL_CUT;
     const struct coopdl_entry *owner = coopdl_owner(thread, now);
     enum coopdl_verdict verdict = coopdl_hook_expired(h, thread, owner ? owner->scope : NULL);
     word = coopdl_load(thread);
     do {
         if (!(word & WORD_FIRED))
-            return COOPDL_PEACE;
+            return COOPDL_HANDLING;
         wanted = verdict == COOPDL_CUT ? word & ~(int64_t)WORD_HANDLING : word | WORD_HANDLING;
     } while (!atomic_compare_exchange_weak(&thread->word, &word, wanted));
     /* Nothing was cut while it was set, and the thread may have fallen asleep behind a shut trap.
@@ -134,7 +134,7 @@ static bool due(struct coopdl_thread *thread, int64_t now, bool asking)
 /* Why an expired thread is kicked; COOPDL_KICK_CAUSES if it is not. */
 static coopdl_kick_cause cause_for(struct coopdl_thread *thread, enum coopdl_verdict verdict)
 {
-    if (verdict == COOPDL_PEACE)
+    if (verdict == COOPDL_HANDLING)
         return COOPDL_KICK_CAUSES;
     if (verdict == COOPDL_KICK) /* the trap does not do what the runtime wants it for */
         return COOPDL_KICK_UNTRAPPED;
@@ -172,12 +172,12 @@ static void visit(struct coopdl_thread *thread, int64_t now, bool asking)
         return;
     }
     enum coopdl_verdict verdict =
-        asked_again && !coopdl_owner(thread, now) ? COOPDL_PEACE : ask(thread, asking, now);
+        asked_again && !coopdl_owner(thread, now) ? COOPDL_HANDLING : ask(thread, asking, now);
     int64_t backoff = atomic_load(&thread->backoff);
     int64_t next = now + backoff, outer = coopdl_next_deadline(thread, now);
     atomic_store(&thread->backoff, 2 * backoff < LAST_BACKOFF ? 2 * backoff : LAST_BACKOFF);
     atomic_store(&thread->visit, outer < next ? outer : next);
-    if (asked_again && verdict == COOPDL_PEACE)
+    if (asked_again && verdict == COOPDL_HANDLING)
         give_back(thread, now, held, next);
     atomic_fetch_add(&thread->visits, 1);
     coopdl_kick_cause cause = cause_for(thread, verdict);

@@ -69,7 +69,7 @@ static enum coopdl_verdict on_expired(pid_t tid, coopdl_scope *scope)
         return COOPDL_CUT;
     struct entry *owner = coopdl_py_unspent(thread, coopdl_now());
     if (!owner)
-        return is_entered(thread, scope) ? COOPDL_PEACE : COOPDL_CUT;
+        return is_entered(thread, scope) ? COOPDL_HANDLING : COOPDL_CUT;
     enum coopdl_verdict verdict = verdict_on(thread);
     /* Kicked, the main thread finds out whether the interpreter has started. */
     return owner == &coopdl_py_budget && !coopdl_py_is_started() ? COOPDL_KICK : verdict;

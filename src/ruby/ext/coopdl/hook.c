@@ -53,12 +53,12 @@ static bool owed(struct scope *scope, int64_t now)
 static enum coopdl_verdict verdict(struct scope *scope, int64_t now)
 {
     if (atomic_load(&scope->deferred) && !coopdl_scope_over(scope, now))
-        return COOPDL_PEACE;
+        return COOPDL_HANDLING;
     if (atomic_load(&scope->stage) == STAGE_SENT)
         return now < atomic_load(&scope->sent_at) + RAISE_TIMEOUT ? COOPDL_KICK : COOPDL_CUT;
     if (owed(scope, now))
         return atomic_fetch_add(&scope->asked, 1) < 2 ? COOPDL_KICK : COOPDL_CUT;
-    return COOPDL_PEACE;
+    return COOPDL_HANDLING;
 }
 
 struct inquiry {
@@ -77,12 +77,12 @@ static bool inquire(struct scope *scope, void *data)
     if (owed(scope, inquiry->now))
         coopdl_turn_want();
     inquiry->verdict = verdict(scope, inquiry->now);
-    return inquiry->verdict == COOPDL_PEACE;
+    return inquiry->verdict == COOPDL_HANDLING;
 }
 
 static enum coopdl_verdict expired(pid_t thread, coopdl_scope *core)
 {
-    struct inquiry inquiry = {.now = coopdl_now(), .verdict = COOPDL_PEACE};
+    struct inquiry inquiry = {.now = coopdl_now(), .verdict = COOPDL_HANDLING};
     if (!atomic_load(&coopdl_turn_has_waiter) || (!core && thread != main_thread))
         return COOPDL_CUT;
     if (!core)
