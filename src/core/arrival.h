@@ -8,8 +8,8 @@
 #include <signal.h>
 #include <stdbool.h>
 
-/* A kick, as any signal of its number, was taken from the queue by the calling thread, in a wait
- * for it: what the handler would have done.  False if it is none of ours. */
+/* The calling thread has taken a signal of the kick's number from the queue, in a wait for it: does
+ * what the handler would have done.  False if the signal is the program's. */
 bool coopdl_kick_taken(const siginfo_t *info);
 
 /* Around an exec: a kick that is on its way would end the new program, which has no handler for it.

@@ -129,8 +129,8 @@ void coopdl_budget_signal(int number, const char *why)
     coopdl_log_step(why, number);
     if (coopdl_pid == FIRST_PROCESS && coopdl_action_of(number).handler == SIG_DFL)
         coopdl_sys(SYS_exit_group, BY_SIGNAL + number);
-    /* Where a filter of system calls refuses the one, to the first thread: its end is that of all.
-     */
+    /* Where a filter of system calls refuses kill, the signal goes to the first thread: its default
+     * action ends the whole process. */
     if (coopdl_sys(SYS_kill, coopdl_pid, number) < 0 &&
         coopdl_sys(SYS_tgkill, coopdl_pid, coopdl_pid, number) < 0 &&
         coopdl_action_of(number).handler == SIG_DFL)
@@ -214,7 +214,7 @@ static void take(int next)
 static atomic_bool looked;
 static _Atomic int64_t put_off;
 
-/* When it is looked for before the step after `taken`. */
+/* When coopdl is looked for before the step after `taken`. */
 static int64_t look_due(int taken)
 {
     int64_t end = end_of_grace();

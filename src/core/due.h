@@ -41,7 +41,8 @@ static inline void coopdl_slab_due(struct coopdl_slab *slab, int64_t when)
         ;
 }
 
-/* There is something to do about the thread then.  What says so in its record is stored before. */
+/* Something is to be done about the thread at that time.  The caller has stored the change in the
+ * thread's record before. */
 static inline void coopdl_thread_due(struct coopdl_thread *thread, int64_t when)
 {
     coopdl_slab_due(coopdl_slab_of(thread), when);

@@ -236,7 +236,7 @@ bool coopdl_start_refused(void)
         !coopdl_cutting(
             thread)) /* no deadline rules the thread, or its exception is being handled */
         return false;
-    /* Where each try is a process of its own, it is a loop all the same. */
+    /* A loop in which each try is a process of its own is slowed down, too. */
     coopdl_sleep_for(COOPDL_LONGEST_PAUSE);
     return true;
 }

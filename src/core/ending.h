@@ -8,8 +8,8 @@
 
 /* All of these are async-signal-safe. */
 
-/* Whether this process has handled the signal, or was started by one that has: it has its clean-up
- * to do, and the budget is longer by the time for that. */
+/* Whether this process has handled the signal, or was started by one that has.  It has its clean-up
+ * to do, and its budget is longer by the time for that. */
 extern bool coopdl_cleaning __attribute__((visibility("hidden")));
 
 /* The budget has ended: signals this process if it is an interpreter of commands. */

@@ -176,8 +176,8 @@ static void add_time(struct coopdl_line *line, const struct coopdl_cut *cut)
     coopdl_add_duration(line, cut->waited >= 0 ? cut->waited : cut->silent);
 }
 
-/* What calls from this library itself is not the program.  Of another thread only the file is
- * asked for: that may be unloaded meanwhile. */
+/* A call from this library itself is not the program's.  For another thread only the file is looked
+ * up: its memory may be unloaded meanwhile. */
 static void find_caller(struct coopdl_cut *cut, bool own_thread)
 {
     static const char own[] = "libcoopdl.so";

@@ -79,8 +79,8 @@ static void set_mask(const struct sigaction *program, int number, const ucontext
     coopdl_sys(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, COOPDL_SIGSET_SIZE);
 }
 
-/* Between our look at an action and its change another thread may have set another one: that is
- * what the change gives back, and what is to stand. */
+/* Another thread may have set another action between the look at an action and its change.  The
+ * change returns that action, which is then the one to keep. */
 static void open_handler(int handled, int number, enum coopdl_opened which)
 {
     uint64_t bit = COOPDL_SIGSET_BIT(number);

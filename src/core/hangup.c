@@ -68,7 +68,7 @@ static _Atomic int highest = -1;
 static atomic_bool begun;
 static atomic_bool ever_deadline; /* the process has, or had, one */
 
-/* The kernel's, as far as it is needed: it has the same size everywhere. */
+/* The kernel's struct, as far as it is needed: it has the same size everywhere. */
 struct status {
     uint32_t mask, block_size;
     uint64_t attributes;
@@ -121,14 +121,14 @@ bool coopdl_socket_made(int fd, bool accepted)
     if (!inode)
         return true;
     raise_highest(fd);
-    /* One that is connected again, as it is to be after EINTR, stays what it was. */
+    /* A socket that is connected again, as is usual after EINTR, keeps its note. */
     if ((atomic_load(&notes[fd]) & (INODE | WITHOUT_INODE)) != inode)
         atomic_store(&notes[fd], inode | (accepted ? ACCEPTED : 0));
     return true;
 }
 
-/* What is known of a peer's address, in 32 bits; 0 if that is nothing.  Of an IP address no more
- * than its first 8 bytes: accept does not say how many there are. */
+/* A hash of a peer's address, in 32 bits; 0 if nothing is known.  Of an IP address only its first 8
+ * bytes count: accept does not say how many there are. */
 static uint32_t peer_of(const struct sockaddr *address, size_t length)
 {
     const unsigned char *byte = (const unsigned char *)address;
@@ -153,7 +153,8 @@ static uint32_t peer_of(const struct sockaddr *address, size_t length)
     return peer ? peer : 1;
 }
 
-/* Puts the inode into a note without one; what has another peer now is not what was noted. */
+/* Puts the inode into a note without one.  A socket with another peer is not the one that was
+ * noted. */
 static void complete(int fd)
 {
     struct sockaddr_storage peer;
@@ -195,8 +196,8 @@ void coopdl_hangup_start(void)
         complete(fd);
 }
 
-/* The note of what this descriptor stands for; null if there is none.  A duplicate has that of the
- * descriptor which was connected. */
+/* The note of the socket behind this descriptor; null if there is none.  A duplicate has the note
+ * of the descriptor that was connected. */
 static _Atomic uint64_t *note_of(int fd)
 {
     uint64_t inode = atomic_load(&highest) >= 0 ? socket_inode(fd) : 0;
@@ -226,7 +227,7 @@ static bool get_option(int fd, int option, int *value)
     return coopdl_sys(SYS_getsockopt, fd, SOL_SOCKET, option, value, &size) == 0;
 }
 
-/* A duplicate is what the note says, and may be hung up. */
+/* Whether a duplicate is the socket of the note, and may be hung up. */
 static bool may_hang_up(int fd, uint64_t note)
 {
     struct sockaddr_storage peer;
@@ -290,7 +291,8 @@ void coopdl_hang_up(int fd)
     hang_up(fd, false);
 }
 
-/* What an epoll descriptor waits for, by /proc: lines that begin "tfd: ", with the number each. */
+/* The descriptors that an epoll descriptor waits for, from /proc: lines that begin "tfd: ", each
+ * with a number. */
 bool coopdl_each_of_epoll(int fd, bool (*what)(int, void *), void *argument)
 {
     static const char key[] = "tfd:";
@@ -354,7 +356,7 @@ bool coopdl_hangup_due(struct coopdl_thread *thread)
     struct coopdl_entry *owner = coopdl_owner(thread, coopdl_clock());
     if (!owner || (!owner->scope && owner != &thread->borrowed))
         return false;
-    /* What the trap has cut inside a wrapper's call is cut there again, and is one cut. */
+    /* A call that the trap has cut inside a wrapper is cut there again: both are one cut. */
     if (owner->hung < CUTS_IN_A_SCOPE && owner->hung_at != owner->cuts)
         owner->hung++;
     owner->hung_at = owner->cuts;

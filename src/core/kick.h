@@ -11,8 +11,9 @@
 /* The signal's number, 0 until the handler is installed. */
 extern _Atomic int coopdl_kick_signal;
 
-/* Installs the handler, once: it is there when this returns.  With the program's signals blocked.
- * And again where the program's action has changed. */
+/* Installs the handler, once: when this returns the handler is installed, by this thread or by
+ * another.  Called with the program's signals blocked.  The second function installs it again where
+ * the program's action has changed. */
 void coopdl_kick_install(void);
 void coopdl_kick_reinstall(void);
 
@@ -26,7 +27,7 @@ const char *coopdl_kick_refused(void);
 /* The action as libc would give it back, had the program's own been installed. */
 void coopdl_kick_chain(const struct sigaction *action);
 
-/* The handler, handed in by arrival.c, which knows what a kick is for. */
+/* The handler, which arrival.c hands in. */
 extern void (*const coopdl_on_kick)(int number, siginfo_t *info, void *context);
 
 /* Whether a signal of the kick's number is a kick for certain, or may be one. */

@@ -103,7 +103,7 @@ bool coopdl_file_at(const void *address, char *name, size_t size)
     return found;
 }
 
-/* What the dynamic section of a file says that is mapped from `load` to `end`. */
+/* The facts from the dynamic section of a file that is mapped from `load` to `end`. */
 struct object {
     uintptr_t load, end;
     const char *names;
@@ -112,7 +112,8 @@ struct object {
     uintptr_t own_name; /* 0: none */
 };
 
-/* Not every loader relocates what is there.  Null where it is outside. */
+/* The address in memory: not every loader relocates the addresses in this section.  Null where it
+ * lies outside. */
 static const void *inside(const struct object *object, uintptr_t at)
 {
     uintptr_t address = at < object->load ? object->load + at : at;

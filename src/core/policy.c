@@ -73,7 +73,8 @@ static const char *get(const char *name)
     return entry ? *entry + strlen(name) + 1 : NULL;
 }
 
-/* Adds or replaces "NAME=value", in a new array: what the program was started with is its own. */
+/* Adds or replaces "NAME=value" in a new array: the array that the program was started with stays
+ * unchanged. */
 static void put(const char *name, char *entry)
 {
     char **place = find(name);
@@ -95,7 +96,7 @@ static void put(const char *name, char *entry)
     environ = fresh;
 }
 
-/* COOPDL_NEVER for `off`, `infinity`, and what is longer than can be counted. */
+/* COOPDL_NEVER for `off`, `infinity`, and durations that are too long to be represented. */
 static int64_t duration(const char *name, const char *value)
 {
     int64_t ns = COOPDL_NEVER;

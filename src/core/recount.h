@@ -9,8 +9,8 @@
  * All of the caller's signals are blocked. */
 void coopdl_kick_await(struct coopdl_thread *thread);
 
-/* Holding the kick: stores as that thread's word what its entries and what is lent to it come to.
- * False if the thread has changed its word meanwhile, or is about to. */
+/* Holding the kick: stores the word that follows from that thread's entries and its loan.  False if
+ * the thread has changed its word meanwhile, or is about to. */
 bool coopdl_recount(struct coopdl_thread *thread);
 
 #endif

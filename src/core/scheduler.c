@@ -39,7 +39,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-/* Enough for a runtime's hook; only what is touched is ever paid for. */
+/* Enough for a runtime's hook; memory that is not touched costs nothing. */
 enum { STACK_SIZE = 256 * 1024 };
 
 static pthread_mutex_t starting = PTHREAD_MUTEX_INITIALIZER;
@@ -139,7 +139,8 @@ void coopdl_scheduler_rest(void)
 {
     if (!atomic_load(&coopdl_scheduler_running) || coopdl_sys(SYS_gettid) == coopdl_scheduler_tid())
         return;
-    /* Two ends of a round: the first may be that of one that began before. */
+    /* Waits for two ends of a round: the first may be the end of a round that began before this
+     * call. */
     uint32_t begun = atomic_load(&rounds);
     while (atomic_load(&rounds) - begun < 2) {
         coopdl_scheduler_rouse();

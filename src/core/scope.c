@@ -58,8 +58,8 @@ int64_t coopdl_ruling(struct coopdl_thread *thread)
                                    : delivered | WORD_UNARMED | WORD_FIRED | WORD_HANDLING;
 }
 
-/* Whether a deadline is delivered that the word, which is that of one yet to expire, does not show.
- */
+/* Whether a deadline is delivered that the word does not show, since the word is that of one yet to
+ * expire. */
 static bool hides_delivered(struct coopdl_thread *thread)
 {
     uint32_t depth;
@@ -133,8 +133,8 @@ void coopdl_conceal(struct coopdl_thread *thread)
     }
 }
 
-/* A handler that comes between the two stores uses the same place, or moves the entries; what it
- * left there is replaced. */
+/* A signal handler between the two stores uses the same place, or moves the entries; what it has
+ * left there is overwritten. */
 bool coopdl_add_entry(struct coopdl_thread *thread, coopdl_scope *scope, int64_t deadline,
                       uint32_t flags)
 {
@@ -151,7 +151,7 @@ bool coopdl_add_entry(struct coopdl_thread *thread, coopdl_scope *scope, int64_t
     return true;
 }
 
-/* What is lent as an entry; counts of its own belong to each loan. */
+/* The loan as an entry; each loan has counts of its own. */
 static struct coopdl_entry *borrowed(struct coopdl_thread *thread, int64_t lent)
 {
     if (thread == coopdl_self && thread->borrowed.deadline != lent)

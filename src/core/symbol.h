@@ -6,8 +6,8 @@
 
 #include <stdbool.h>
 
-/* The next function of that name behind this library, as dlsym(RTLD_NEXT) finds it; null if there
- * is none. */
+/* The next function of that name after this library, as dlsym(RTLD_NEXT) finds it; null if there is
+ * none. */
 void *coopdl_next(const char *name);
 
 /* libc's own function, whatever library defines the same name before libc; null if it cannot be

@@ -139,7 +139,7 @@ struct coopdl_interrupted {
     uintptr_t stack;
 };
 
-/* What a wait for a child has found before its caller knows (core/ending.c). */
+/* The child that a wait has reaped, before the caller of the wait knows (core/ending.c). */
 struct coopdl_reaping {
     int32_t pid; /* 0: nothing */
     int status;

@@ -42,7 +42,8 @@ struct coopdl_waits_row {
     char target[sizeof(((struct coopdl_cut *)0)->target)];
 };
 
-/* The call that a thread is in.  It is taken for the call, and given back behind it. */
+/* The call that a thread is in.  A thread takes the entry for the call, and gives it back
+ * afterwards. */
 struct coopdl_waits_live {
     _Atomic uint64_t owner; /* the process's id, and the thread's below it; 0: it is free */
     _Atomic uint64_t begun; /* 0: not yet */
@@ -67,7 +68,7 @@ static inline void coopdl_waits_add(struct coopdl_waits_row *row, uint64_t ns)
         ;
 }
 
-/* A process has ended, `now`: what its threads were in has ended with it. */
+/* A process has ended, at `now`: the calls that its threads were in have ended with it. */
 static inline void coopdl_waits_ended(struct coopdl_waits *waits, int32_t pid, int64_t now)
 {
     for (int i = 0; i < COOPDL_WAITS_LIVE; i++) {

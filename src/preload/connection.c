@@ -123,9 +123,9 @@ int coopdl_timed_connect(int fd, CONST_SOCKADDR_ARG address, socklen_t length)
     }
     coopdl_socket_made(fd, false);
     int result = ATTEMPT(coopdl_raw.connect(fd, address, length));
-    /* A kick came while the connection was made: if it is there, asking again says so.  Once: where
-     * it is not (a local socket looks ready before it is connected), that waits for another kick.
-     */
+    /* A kick came while the connection was made: if it is made by now, a second connect says so.
+     * It is tried once: a local socket looks ready before it is connected, and a second connect
+     * then waits for another kick. */
     if (result < 0 && errno == EINTR && !coopdl_would_wait(fd, POLLOUT))
         result = ATTEMPT(coopdl_raw.connect(fd, address, length));
     if (result == 0 || errno != EINTR || !coopdl_cutting(coopdl_self))

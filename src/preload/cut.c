@@ -177,7 +177,8 @@ bool coopdl_open_mask(const sigset_t *mask, sigset_t *copy)
 {
     if (!coopdl_readable(mask, COOPDL_SIGSET_SIZE))
         return false;
-    /* Only what the kernel has read: callers of the system call's size exist. */
+    /* Copies only as much as the kernel has read: some callers pass a set of the system call's
+     * size. */
     memset(copy, 0, sizeof(*copy));
     memcpy(copy, mask, COOPDL_SIGSET_SIZE);
     int kick = atomic_load(&coopdl_kick_signal);

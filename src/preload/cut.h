@@ -205,8 +205,8 @@ coopdl_failed(const char *call, enum coopdl_object object, const void *caller)
         attempted;                                                                                 \
     })
 
-/* The same, or before expiry libc's call.  The attempt goes past libc, and so past the trap, which
- * would make one of its own. */
+/* ATTEMPT after expiry, and libc's call before it.  The attempt is a raw system call, so that the
+ * trap does not see it and attempt it once more. */
 #define TRIED(name, arguments)                                                                     \
     (unlikely(coopdl_cutting(coopdl_self)) ? (TEST_CANCEL(), ATTEMPT(coopdl_raw.name arguments))   \
                                            : coopdl_real.name arguments)

@@ -92,7 +92,7 @@ static void collect(char **argv, const char *first, va_list *rest)
     }
 }
 
-/* Declares argv, with the arguments in it, and leaves `rest` behind their null. */
+/* Declares argv, with the arguments in it, and leaves `rest` after their null. */
 #define ARGUMENTS(first)                                                                           \
     va_list rest;                                                                                  \
     va_start(rest, first);                                                                         \

@@ -35,7 +35,8 @@
 
 static const char name[] = "COOPDL_DEADLINE=", preload[] = "LD_PRELOAD=";
 
-/* What rules the calling thread.  Claims no record: in a vfork child there is none to be had. */
+/* The deadline that rules the calling thread.  Claims no record, since a vfork child cannot have
+ * one. */
 static int64_t ruling(void)
 {
     struct coopdl_thread *thread = coopdl_self;
@@ -54,7 +55,7 @@ struct looks {
     uintptr_t array, string;
 };
 
-/* Most pages are that of the look before. */
+/* Whether the memory can be read; most looks are at the same page as the look before. */
 static bool can_look(uintptr_t *last, const void *address, size_t size)
 {
     enum { PAGE = 4096 }; /* the smallest there is */
@@ -109,7 +110,8 @@ size_t coopdl_inheritance(struct coopdl_inheritance *inheritance, char *const *e
             preloads = can_look(&looks.string, value, 1) && *value;
         if (place == SIZE_MAX && (value = value_of(&looks, envp[count], name))) {
             int64_t given = time_of(&looks, value);
-            /* What is no time is replaced, and so is what this process has left behind. */
+            /* A value that is no time is replaced, and so is a deadline that this process has left
+             * behind. */
             if (given >= 0 && given <= deadline && given != outgrown)
                 return 0;
             place = count;

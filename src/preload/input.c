@@ -76,7 +76,7 @@ ssize_t coopdl_timed_readv(int fd, const struct iovec *iov, int n)
     return coopdl_kicked(got, ON_DESCRIPTOR, "readv");
 }
 
-/* At an offset: what has none says so without waiting. */
+/* With an offset: a descriptor that cannot seek fails without waiting. */
 static bool read_at_would_wait(int fd)
 {
     return unlikely(coopdl_cutting(coopdl_self)) && coopdl_would_wait(fd, POLLIN) &&

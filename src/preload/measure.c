@@ -46,7 +46,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-/* From which time on a call asks again what it was on; of an epoll, which takes longer to ask. */
+/* The shortest wait after which a call looks up its target again; for epoll, whose look-up takes
+ * longer. */
 #define WAITED (50 * COOPDL_MICROSECOND)
 #define WAITED_LONG COOPDL_MILLISECOND
 
@@ -141,7 +142,7 @@ __attribute__((noinline)) static uint32_t row_of(const struct coopdl_measuring *
     return find_row(measuring->call, library, function, cut.target);
 }
 
-/* The row of the same place, for what the call was on. */
+/* The row of the same caller, for the target of the call. */
 __attribute__((noinline)) static uint32_t row_beside(uint32_t row, const char *target)
 {
     const struct coopdl_waits_row *of = &waits->rows[row];
@@ -295,7 +296,7 @@ void coopdl_measure_begin(struct coopdl_measuring *measuring, const char *call,
     go_live(measuring);
 }
 
-/* What the call was on may be another thing than when its site was made. */
+/* The target of the call may be another one than when its site was made. */
 static uint32_t ask_again(const struct coopdl_measuring *measuring)
 {
     struct coopdl_cut cut;

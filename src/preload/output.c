@@ -44,7 +44,7 @@ ssize_t coopdl_timed_writev(int fd, const struct iovec *iov, int n)
     return TRY(writev, (fd, iov, n), ON_DESCRIPTOR, "writev");
 }
 
-/* At an offset: what has none says so without waiting. */
+/* With an offset: a descriptor that cannot seek fails without waiting. */
 static bool write_at_would_wait(int fd)
 {
     return unlikely(coopdl_cutting(coopdl_self)) && coopdl_would_wait(fd, POLLOUT) &&

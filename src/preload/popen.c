@@ -85,7 +85,8 @@ static struct stream *find(const FILE *file)
     return NULL;
 }
 
-/* What the shell does first: its end of the pipe, and none of the other streams'. */
+/* What the shell does first: it takes its end of the pipe, and closes those of the other streams.
+ */
 static int plan(posix_spawn_file_actions_t *actions, int end, int target)
 {
     int error = posix_spawn_file_actions_adddup2(actions, end, target);

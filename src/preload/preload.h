@@ -28,7 +28,7 @@
 #define SYMBOL(name) OF_THIS_SIZE(name)
 #endif
 
-/* What a call does in a thread that has a deadline, and so a record: coopdl_self. */
+/* The implementation of a call in a thread that has a deadline, and so a record: coopdl_self. */
 #define CALL(type, name, parameters, ...) type coopdl_timed_##name parameters SYMBOL(name);
 #define MASK(type, name, parameters, ...) type coopdl_mask_##name parameters;
 #define CHILD(type, name, parameters, ...) type coopdl_child_##name parameters;
@@ -38,8 +38,8 @@
 /* The name of a system call that is one of the table's; null for any other. */
 const char *coopdl_number_name(long number);
 
-/* Such a call after expiry, in the kernel's terms, but for errno: what would wait is cut.  No
- * cancellation point. */
+/* The implementation after expiry, in the kernel's terms but for errno: a call that would wait is
+ * cut.  It is no cancellation point. */
 #ifdef COOPDL_WIDE
 #define coopdl_cut_syscall coopdl_wide_cut_syscall
 #endif

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * queue.c -- message queues, the semaphores of System V, and aio_suspend.
- *
- * Before expiry they run as they are and the kick ends them.  After expiry each
- * is asked in its own way not to wait.
- */
+/* queue.c -- message queues, the semaphores of System V, and aio_suspend.  Before expiry the calls
+ * run as they are, and the kick ends them.  After expiry each call is made in the way in which it
+ * does not wait. */
 #include "preload/cut.h"
 #include "preload/preload.h"
 

@@ -106,7 +106,7 @@ void coopdl_resolve(void) OF_THIS_SIZE(resolve);
  * Handed in by connection.c. */
 extern void (*const coopdl_note_sockets)(void) __attribute__((visibility("hidden")));
 
-/* What a raw system call has returned, as libc's functions say it. */
+/* The result of a raw system call as libc's functions return it. */
 static inline long coopdl_result(long value)
 {
     if (value < 0 && value > -4096) {
@@ -116,9 +116,9 @@ static inline long coopdl_result(long value)
     return value;
 }
 
-/* What syscall() and the trap (src/trap/) cut and perform is the families' code, built a second
- * time with COOPDL_TRAPPED: with plain system calls for libc's, since those would be trapped again,
- * and are cancellation points. */
+/* The code that syscall() and the trap (src/trap/) run after expiry is the families', built a
+ * second time with COOPDL_TRAPPED.  There system calls take the place of libc's functions, which
+ * would be trapped again and are cancellation points. */
 #ifdef COOPDL_TRAPPED
 #define coopdl_real coopdl_raw
 #endif

@@ -63,7 +63,8 @@ int coopdl_shell_wait(pid_t pid, const char *call)
         }
         if (errno != EINTR)
             return -1;
-        /* Kicked for a runtime's exception, which is to be raised before anything is cut. */
+        /* A kick for a runtime's exception ends the wait: the exception is raised before anything
+         * is cut. */
         if (thread && !was_fired && coopdl_load(thread) & WORD_FIRED && !coopdl_cutting(thread)) {
             coopdl_shell_end(pid);
             return -1;

@@ -193,7 +193,7 @@ static int await(const sigset_t *wanted, const sigset_t *open, siginfo_t *info,
     return number;
 }
 
-/* What of the set is pending now, taken from the queue: its number, or -1. */
+/* Takes a pending signal of the set from the queue: its number, or -1. */
 static int take_signal(const sigset_t *wanted, const sigset_t *open, siginfo_t *info)
 {
     return PERFORM(coopdl_self, await(wanted, open, info, &no_time));

@@ -64,8 +64,8 @@ static bool ends_before(const struct coopdl_thread *thread, int64_t ns)
     return coopdl_later(coopdl_clock(), ns) < coopdl_load(thread);
 }
 
-/* Relative sleeps on a clock that runs as the deadline's does.  One that ends before the deadline
- * is the kernel's, down to what it writes. */
+/* Relative sleeps on a clock that runs at the rate of the deadline's.  A sleep that ends before the
+ * deadline is the kernel's own, with what the kernel writes back. */
 __attribute__((always_inline)) static inline int
 timed_sleep(struct coopdl_thread *thread, clockid_t clock, const struct timespec *wanted,
             struct timespec *rest, const char *call)
@@ -83,8 +83,8 @@ timed_sleep(struct coopdl_thread *thread, clockid_t clock, const struct timespec
         return error;
     if (!coopdl_writable(rest, sizeof(*rest)))
         return EFAULT;
-    /* Nothing is left of one that is cut for good: libc's sleep returns this, and its caller's loop
-     * is to end. */
+    /* A sleep that is cut with ETIMEDOUT reports that no time is left: libc's sleep returns that,
+     * and its caller's loop ends. */
     *rest = coopdl_timespec(error == EINTR ? left : 0);
     return error;
 }

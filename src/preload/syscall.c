@@ -80,7 +80,7 @@ static bool is_sleepable(long clock)
     return coopdl_sys(SYS_clock_nanosleep, clock, TIMER_ABSTIME, &past, 0) == 0;
 }
 
-/* The kernel writes back what is left of a time-out: nothing, of one that has run out. */
+/* The kernel writes back the time that is left of a timeout: none, of one that has run out. */
 static long written_back(long result, long time)
 {
     if (result == 0 && time && coopdl_writable(P(void *, time), sizeof(struct timespec)))
@@ -153,7 +153,7 @@ const char *coopdl_number_name(long number)
 
 #if !defined(COOPDL_TRAPPED) && !defined(COOPDL_WIDE)
 
-/* What a mask of the caller's becomes: the kick gets through. */
+/* The caller's mask, opened for the kick. */
 struct opened {
     sigset_t mask;
     struct masked pair;
@@ -226,7 +226,7 @@ static int tell(struct coopdl_thread *thread, long number, const long *arguments
     }
 }
 
-/* What is taken from the queue may be a kick. */
+/* The signal that is taken from the queue may be a kick. */
 static bool waits_for_kick(long number, long set, long size)
 {
     switch (number) {

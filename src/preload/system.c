@@ -22,7 +22,7 @@ struct run {
     sigset_t mask;
 };
 
-/* Fills `reset` with what the shell is not to ignore. */
+/* Fills `reset` with the signals that the shell must not ignore. */
 static void prepare(struct run *run, sigset_t *reset)
 {
     const struct sigaction ignore = {.sa_handler = SIG_IGN};

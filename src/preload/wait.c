@@ -135,8 +135,8 @@ static int poll_cut(struct coopdl_thread *thread, const char *call, const struct
     return result;
 }
 
-/* What has hung up may be a writer that the same budget has ended.  A relay would hand that on as
- * the end of the data. */
+/* A descriptor that has hung up may be that of a writer which the same budget has ended.  A relay
+ * would pass that on as the end of the data. */
 __attribute__((noinline, cold)) static int without_writers(struct coopdl_thread *thread,
                                                            struct pollfd *fds, nfds_t n, int ready)
 {

@@ -61,8 +61,8 @@
 /* Linux 5.11; older headers lack them. */
 enum { SET_USER_DISPATCH = 59, DISPATCH_OFF = 0, DISPATCH_ON = 1, SYS_USER_DISPATCH_CODE = 2 };
 
-/* What the kernel calls this architecture: not that of the 32-bit calls, which a 64-bit program can
- * make too. */
+/* The kernel's number of this architecture: not that of the 32-bit calls, which a 64-bit program
+ * can make too. */
 #define ARCH_X86_64 (0xc0000000 | EM_X86_64)
 
 /* The size of the instruction that makes a system call. */
@@ -212,7 +212,7 @@ static long change_action(long number, const struct coopdl_action *action, long 
     return coopdl_sys(SYS_rt_sigaction, number, action, old, size);
 }
 
-/* In the handler the mask is what it was in the thread: only the change is ours to make. */
+/* In the handler the mask is the thread's own: only the change is made here. */
 static long change_mask(uint64_t *mask, long how, const uint64_t *set, long old, long size)
 {
     uint64_t changed = *mask;
@@ -281,8 +281,8 @@ __attribute__((no_sanitize("address"))) static bool is_wrapped(const greg_t *r)
     return false;
 }
 
-/* What the wrappers do for it, in the kernel's terms.  It may wait all the same: what another
- * thread takes first, a device that calls itself ready and is not. */
+/* Does what the wrappers do for the call, in the kernel's terms.  It may wait all the same: another
+ * thread may take the data first, or a device may claim to be ready and is not. */
 static long cut(struct coopdl_thread *thread, long number, const greg_t *r)
 {
     thread->dozed = false;
@@ -316,7 +316,7 @@ static bool takes_the_stack(long number, const greg_t *r)
 static void let_pass(struct coopdl_thread *thread, greg_t *r)
 {
     r[REG_RIP] -= SYSCALL_SIZE;
-    if (!thread) { /* it has given its record back, and what it was to be cut for with it */
+    if (!thread) { /* the thread has given its record back, and with it the deadline */
         coopdl_sys(SYS_prctl, SET_USER_DISPATCH, DISPATCH_OFF, 0, 0, 0);
         return;
     }

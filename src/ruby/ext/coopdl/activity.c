@@ -12,7 +12,7 @@
 
 static __thread struct activity activity;
 
-/* The line of src/portable/thread_clock.h, since a gem has no file from outside its directory.
+/* The same as coopdl_thread_clock in src/portable/thread_clock.h, which a gem cannot include.
  * (pthread_getcpuclockid, in the version that compilers take, is of glibc 2.34.) */
 static clockid_t own_clock(void)
 {

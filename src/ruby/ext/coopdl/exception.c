@@ -110,7 +110,7 @@ void coopdl_exception_send(struct scope *scope)
     if (!coopdl_scope_linked(scope, serial) || scope->left)
         return;
     int stage = atomic_exchange(&scope->stage, STAGE_SENT);
-    coopdl_scope_unqueue(scope); /* one that went with its thread's queue */
+    coopdl_scope_unqueue(scope); /* an earlier one that was lost with its thread's queue */
     scope->exception = scope->queued = exception;
     coopdl_turn_queued(scope->activity);
     atomic_store(&scope->sent_at, coopdl_now());
@@ -169,9 +169,9 @@ static void deliver(struct scope *scope, VALUE exception)
     }
 }
 
-/* Another fiber than the scope's gets its exception for the second time.  If that fiber is one that
- * the scope's has resumed, it swallows it; more likely the scope's own was given up in the middle,
- * and the scope with it. */
+/* A fiber other than the scope's raises the scope's exception for the second time.  If the scope's
+ * fiber has resumed that fiber, it swallows the exception.  More likely the scope's fiber was
+ * dropped in the middle, and the scope with it. */
 static void give_up(struct scope *scope)
 {
     coopdl_scope_leave(scope);
@@ -203,7 +203,7 @@ struct raising {
     bool goes_on;
 };
 
-/* What was sent for a scope inside would be raised in this one's clean-up. */
+/* An exception that was sent for a scope inside would be raised in this one's clean-up. */
 static void collect_inside(const struct scope *scope)
 {
     for (struct scope *inner = scope->inner; inner; inner = inner->inner)
@@ -221,7 +221,8 @@ static VALUE let_others_come_first(VALUE argument)
     return Qnil;
 }
 
-/* Another exception was raised instead, and this one is in the queue no more: it is sent again. */
+/* Another exception was raised instead, and this one is no longer in the queue: it is sent again.
+ */
 static VALUE has_let_them(VALUE argument)
 {
     const struct raising *raising = (struct raising *)argument;
@@ -278,7 +279,7 @@ void coopdl_exception_take(const struct scope *scope)
     take(scope->queued);
 }
 
-/* Killing a thread empties its queue: what was sent to it never comes.  (To ask for the class alone
+/* Killing a thread empties its queue: exceptions in it never come. (To ask for the class alone
  * crashes Ruby 3.1.) */
 bool coopdl_exception_on_its_way(const struct scope *scope)
 {

@@ -108,7 +108,7 @@ static VALUE check(VALUE self)
     return Qnil;
 }
 
-/* What the budget has ended first in the calling thread, as text, or nil. */
+/* The call that the budget has ended first in the calling thread, as text, or nil. */
 static VALUE ended_first(VALUE self)
 {
     char text[512];

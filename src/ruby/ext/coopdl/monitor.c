@@ -109,8 +109,9 @@ static VALUE has_tried(VALUE argument)
     return Qnil;
 }
 
-/* A method that Ruby calls for C code may raise what was sent, but only behind its own end: that
- * undoes it.  It may be a throw, which rb_protect and rb_errinfo cannot hand on. */
+/* When Ruby runs a method for C code, an exception that was sent is raised after the method's end,
+ * and its result is lost: so the method's work must be undone.  It may be a throw, which rb_protect
+ * and rb_errinfo cannot pass on. */
 static VALUE held(VALUE monitor, const char *original)
 {
     struct taking taking = {
@@ -149,7 +150,7 @@ static VALUE leave(VALUE argument)
                       rb_eThreadError, (VALUE)0);
 }
 
-/* An exception that comes in spite of it all may come behind the exit. */
+/* An exception may still be raised after the exit. */
 static VALUE has_left(VALUE argument)
 {
     const struct leaving *leaving = (struct leaving *)argument;

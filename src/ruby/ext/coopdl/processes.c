@@ -100,8 +100,8 @@ static bool has_expired(void)
     return coopdl_remaining() == 0;
 }
 
-/* A thread outside every deadline is raised in, too, where an expired one joins it.  What others
- * raise there is none of ours: the program may count on its children. */
+/* A thread outside every deadline is raised in, too, when an expired thread joins it.  Other
+ * exceptions are none of the library's: the program may still need its children. */
 static bool was_ended_by_us(void)
 {
     return has_expired() || coopdl_exception_owner(rb_errinfo()) != 0;

@@ -208,7 +208,7 @@ void coopdl_scope_forked(void)
     }
 }
 
-/* What had been sent was for the old deadline; what is in the queue already still comes. */
+/* An exception that was sent was for the old deadline; one that is in the queue still comes. */
 void coopdl_scope_move(struct scope *scope, int64_t deadline)
 {
     scope->deadline = deadline;
@@ -258,7 +258,8 @@ static const rb_data_type_t scopes_type = {
     .function = {.dmark = mark},
 };
 
-/* As the library reads it; what it does not understand has ended the process before main. */
+/* As the library reads the variable; a value that it does not understand has ended the process
+ * before main. */
 static int64_t budgets_grace(void)
 {
     const char *text = getenv("COOPDL_GRACE");

@@ -144,8 +144,8 @@ static bool follows(VALUE error, uint64_t serial)
     return false;
 }
 
-/* It may follow from our exception all the same: a C function has caught that and says by errno
- * what it was doing, as starting a program does. */
+/* Such an error may be a cut even where it follows from the scope's exception: a C function has
+ * caught that and reports by errno, as functions that start a program do. */
 static bool is_cut(VALUE error)
 {
     return rb_obj_is_kind_of(error, rb_path2class("Errno::ETIMEDOUT")) ||
@@ -172,8 +172,8 @@ static VALUE default_message(void)
     return expired;
 }
 
-/* The program's own text is left as it is; stdlib's, which programs match, is followed by what was
- * ended. */
+/* The program's own text is kept; the facts about the cut are appended to stdlib's text, which
+ * programs match. */
 static VALUE message_of(const struct call *call)
 {
     VALUE message = call->scope.message;
@@ -190,7 +190,7 @@ static VALUE text_or_nil(const char *text)
     return *text ? rb_external_str_new_cstr(text) : Qnil;
 }
 
-/* What was ended first, as the last members of Coopdl::Cut. */
+/* The call that was ended first, as the last members of Coopdl::Cut. */
 static VALUE facts_of(const struct call *call)
 {
     const struct coopdl_cut *cut = &call->cut;
@@ -262,7 +262,8 @@ static VALUE with_limit(struct call *call)
     return value;
 }
 
-/* What the thread has, or the program says that it has: then that is asked, as stdlib does. */
+/* The fiber scheduler of the thread, or the one that the program names: if it has timers it is
+ * asked, as in stdlib. */
 static VALUE scheduler_with_timers(void)
 {
     ID current = rb_intern("current_scheduler");

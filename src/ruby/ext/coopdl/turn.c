@@ -116,8 +116,9 @@ static void *give(void *argument)
     return NULL;
 }
 
-/* The 2: interrupts are not looked at afterwards, since that may raise.  Without need the GVL is
- * not released, or a thread that computes would look like one that waits (remind in serve.c). */
+/* The `2` in the name: interrupts are not checked afterwards, since that may raise.  Without need
+ * the GVL is not released, or a thread that computes would look like one that waits (remind in
+ * serve.c). */
 void coopdl_turn_give(int64_t longest)
 {
     struct activity *own = coopdl_activity();
