@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* caller.h -- who has called a wrapper. */
+/* caller.h -- which code has called a wrapper. */
 #ifndef COOPDL_PRELOAD_CALLER_H
 #define COOPDL_PRELOAD_CALLER_H
 

@@ -122,7 +122,7 @@ Test(budget, kill_after_zero_never_kills)
 
 Test(budget, the_first_process_of_a_namespace_ends_too)
 {
-    /* Its own SIGTERM is dropped by the kernel.  The program takes no error for an answer. */
+    /* Its own SIGTERM is dropped by the kernel.  The program ignores errors. */
     static const struct {
         const char *settings;
         int status;

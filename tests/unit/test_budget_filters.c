@@ -37,7 +37,7 @@ static struct outcome run_filtered(const long *calls, int error, const char *pro
     return outcome;
 }
 
-/* The ladder's signal, by other means, to a program that takes no error for an answer. */
+/* The ladder's signal, by other means, to a program that ignores errors. */
 Test(budget, a_filter_that_refuses_the_ladders_signal)
 {
     static const long calls[][3] = {{SYS_kill}, {SYS_kill, SYS_tgkill}};
