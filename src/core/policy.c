@@ -165,10 +165,10 @@ static int64_t next_number(const char **text)
     return coopdl_number(digits, INT64_MAX);
 }
 
-/* What the command coopdl says about itself.  It takes the steps of the ladder, so it names the
- * process that it has started (0: each process counts as that one), its signal, its grace, how long
- * after that it kills, its own id, and the process group that it signals.  It also names the
- * descriptor for its record of ended calls, unless it keeps none. */
+/* What the command coopdl says about itself, since it takes the steps of the ladder.  First come
+ * the process that it has started (0: each process counts as that one), its signal and its grace. 
+ * Then come how long after the grace it kills, its own id, and the process group that it signals. 
+ * Last comes the descriptor for its record of ended calls, unless it keeps none. */
 static void read_command(void)
 {
     const char *text = get("COOPDL_COMMAND"), *rest = text;

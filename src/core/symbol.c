@@ -13,9 +13,9 @@
  * - Of a symbol with versions it is the default version, or else the one without a version.
  * - A symbol that is not a plain function is left to dlsym, such as an indirect one, whose code
  *   libc chooses at run time.
- * - All names are left to dlsym in three cases: the libc is not glibc; libc does not lie behind
- *   this library on the list, as in a program that has loaded the library by dlopen; an object
- *   there has no such hash table.
+ * - All names are left to dlsym where the libc is not glibc.  So they are where libc does not lie
+ *   behind this library on the list, as in a program that has loaded the library by dlopen, and
+ *   where an object there has no such hash table.
  */
 #include "core/symbol.h"
 
