@@ -166,8 +166,8 @@ static int64_t next_number(const char **text)
 }
 
 /* What the command coopdl says about itself, since it takes the steps of the ladder.  First come
- * the process that it has started (0: each process counts as that one), its signal and its grace. 
- * Then come how long after the grace it kills, its own id, and the process group that it signals. 
+ * the process that it has started (0: each process counts as that one), its signal and its grace.
+ * Then come how long after the grace it kills, its own id, and the process group that it signals.
  * Last comes the descriptor for its record of ended calls, unless it keeps none. */
 static void read_command(void)
 {
