@@ -20,8 +20,8 @@
  *           calling thread alone.  All may be called from any number of threads at once.
  * Signals.  "Async-signal-safe: yes" means that the function may be called in a
  *           signal handler, also one that interrupted the same function.
- *           "After the first" means: yes, once this thread has entered or
- *           shielded before; the first time may allocate and start a thread.
+ *           "After the first" means: yes, once this thread has entered a scope
+ *           or a shield before.  The first time may allocate and start a thread.
  * Errors.   A function that can fail returns -1 and sets errno; it has then
  *           changed nothing.  The others leave errno alone.
  */
@@ -178,19 +178,19 @@ int64_t coopdl_remaining(void);
 void coopdl_outlive(void);
 
 /*
- * Lends a deadline to another thread of this process: from now on, and until
- * this is called again for that thread with COOPDL_NEVER, it is inside
- * `deadline` as it would be inside a budget: below all scopes of its own, and
- * hidden by its shields.  Once it has passed, calls of that thread are cut as in
- * a scope, and the hook `expired` is called for it with a null scope.  For
- * whoever waits for a thread and has no way to give up.  A thread has one such
- * deadline: a new one replaces the last.  It ends with the thread, and is not
- * inherited by a forked child.
- * The thread need not know this library; one that no call of this library has
- * seen reports no deadline until the kick has reached it.
+ * Lends a deadline to another thread of this process.  The thread is inside
+ * `deadline` as it would be inside a budget: outside of all scopes of its own,
+ * and hidden by its shields.  COOPDL_NEVER takes the deadline back.  Once it has
+ * passed, calls of that thread are cut as in a scope, and the hook `expired` is
+ * called for the thread with a null scope.  This is for a caller that waits for
+ * a thread and has no way to give up.  A thread has one such deadline: a new one
+ * replaces the last.  It ends with the thread, and is not inherited by a forked
+ * child.
+ * The thread need not use this library.  A thread that has called no function of
+ * it reports no deadline until the kick has reached it.
  * Taking back waits for a kick that is under way, 100 ms at the most where the
  * thread blocks it.  When it has returned, nothing new reaches that thread; a
- * call that had been interrupted before may still be about to return EINTR.
+ * call that was interrupted before may still be about to return EINTR.
  * Returns 0 or -1.
  * Threads: any, the hook `expired` included, also for the calling thread.
  * Async-signal-safe: no.
@@ -199,7 +199,7 @@ void coopdl_outlive(void);
  */
 int coopdl_lend(pid_t thread, int64_t deadline);
 
-/* Whose deadline has ended a call. */
+/* Which kind of deadline has ended a call. */
 typedef enum coopdl_owner_kind {
     COOPDL_OWNER_SCOPE,
     COOPDL_OWNER_BUDGET, /* that of the process */
@@ -266,13 +266,12 @@ typedef enum coopdl_kick_cause {
 
 /*
  * How many kicks were sent for this cause since the process began, 0 for what
- * is no cause: for tests, and for whoever wonders what a program hangs in.
+ * is no cause: for tests, and for finding out what a program hangs in.
  * Threads: any.  Async-signal-safe: yes.  Errors: none.
  */
 uint64_t coopdl_kicks(coopdl_kick_cause cause);
 
-/* How much must have been asked for by COOPDL_LOG for a line to be written: anything, or `debug`.
- */
+/* The setting of COOPDL_LOG that a line needs: any, or `debug`. */
 typedef enum coopdl_log_level { COOPDL_LOG_CUTS, COOPDL_LOG_DEBUG } coopdl_log_level;
 
 /*
@@ -301,14 +300,14 @@ const char *coopdl_version(void);
  * kicked and before a call of it is cut, and then again and again (after 1 ms,
  * doubling, to 100 ms) until the scope is left.  `scope` is the outermost
  * expired scope of that thread, or null for the budget; it stays valid during
- * the call, since coopdl_leave waits for it.  Its answer says what happens:
+ * the call, since coopdl_leave waits for it.  Its verdict says what happens:
  *
- *   COOPDL_CUT    kick the thread, and cut what would wait: the rule without a
- *                 hook
- *   COOPDL_KICK   an exception is on its way to the thread: kick it out of the
- *                 call that it is in, but cut nothing, so that the clean-up
- *                 can do I/O
- *   COOPDL_PEACE  the exception is being handled: neither kick nor cut
+ *   COOPDL_CUT       kick the thread, and cut what would wait: the rule without a
+ *                    hook
+ *   COOPDL_KICK      an exception is on its way to the thread: kick it out of the
+ *                    call that it is in, but cut nothing, so that the clean-up
+ *                    can do I/O
+ *   COOPDL_HANDLING  the exception is being handled: neither kick nor cut
  *
  * `expired` runs on the library's own thread, never in a signal handler: it may
  * lock and allocate, and it holds up every other deadline of the process while
@@ -324,7 +323,7 @@ const char *coopdl_version(void);
  * Threads: any.  Async-signal-safe: no.
  * Errors: EAGAIN or ENOMEM when the library's thread cannot be started.
  */
-enum coopdl_verdict { COOPDL_CUT = 0, COOPDL_KICK = 1, COOPDL_PEACE = 2 };
+enum coopdl_verdict { COOPDL_CUT = 0, COOPDL_KICK = 1, COOPDL_HANDLING = 2 };
 
 struct coopdl_hooks {
     enum coopdl_verdict (*expired)(pid_t thread, coopdl_scope *scope);

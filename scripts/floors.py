@@ -14,7 +14,7 @@ files = [path for path in src.rglob('*') if path.suffix in ('.c', '.h', '.def')]
 below = {path.with_suffix(''): set() for path in files}
 for path in files:
     for name in re.findall(r'^ *# *include "(.+)"', path.read_text(), re.MULTILINE):
-        for found in {path.parent / name, src / name} & set(files):
+        for found in {(path.parent / name).resolve(), src / name} & set(files):
             below[path.with_suffix('')].add(found.with_suffix(''))
 
 floors = []

@@ -40,7 +40,8 @@ uint32_t coopdl_alarms(void)
 void coopdl_alarm_sleep(int64_t when, uint32_t seen)
 {
     struct timespec until = coopdl_timespec(when);
-    /* Of the two waits the one that takes an absolute time; woken by whatever wakes. */
+    /* FUTEX_WAIT_BITSET is the wait that takes an absolute time; this mask lets any wake-up end it.
+     */
     coopdl_sys(SYS_futex, &alarms, FUTEX_WAIT_BITSET | FUTEX_PRIVATE, seen,
                when == TIME_NEVER ? NULL : &until, 0, ~UINT32_C(0));
 }

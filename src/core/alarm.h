@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* alarm.h -- until when the deadlines' watcher sleeps, and how it is woken for an earlier one.
- *
- * The watcher is the scheduler's thread (scheduler.c) or, where there is none, a kernel timer
+/* alarm.h -- until when the watcher of the deadlines sleeps, and how it is woken earlier.  The
+ * watcher is the scheduler's thread (scheduler.c) or, where there is none, a kernel timer
  * (timer.c). */
 #ifndef COOPDL_CORE_ALARM_H
 #define COOPDL_CORE_ALARM_H
@@ -14,14 +13,16 @@
 
 extern atomic_bool coopdl_scheduler_running;
 
-/* Until when the scheduler sleeps; TIME_NEVER while it is awake: then it wants to be told. */
+/* Until when the scheduler sleeps; TIME_NEVER while it is awake: then it must be woken for any
+ * deadline. */
 extern _Atomic int64_t coopdl_scheduler_wake;
 
-/* Sets the timer anew, handed in where one is started (timer.c); null if there never was one. */
+/* Sets the timer anew.  Handed in where a timer is started (timer.c); null if there never was one.
+ */
 extern void (*_Atomic coopdl_alarm_timer)(void);
 
-/* Whether the watcher must be told that a thread of this slab now has this deadline.  The word
- * is stored first, this look comes after it. */
+/* Whether the watcher must be woken now that a thread of this slab has this deadline.  The caller
+ * stores the word before this call. */
 static inline bool coopdl_wakes(struct coopdl_slab *slab, int64_t deadline)
 {
     coopdl_slab_due(slab, deadline);
@@ -29,13 +30,14 @@ static inline bool coopdl_wakes(struct coopdl_slab *slab, int64_t deadline)
            deadline < atomic_load(&coopdl_scheduler_wake);
 }
 
-/* Tells it. */
+/* Wakes the watcher. */
 void coopdl_wake(void);
 
 /* Ends the scheduler's sleep, or the one that it is about to begin. */
 void coopdl_scheduler_rouse(void);
 
-/* What the scheduler has seen of that; it sleeps until a time, unless more has come since. */
+/* How many alarms the scheduler has seen; and its sleep until a time, which ends at once if there
+ * have been more since. */
 uint32_t coopdl_alarms(void);
 void coopdl_alarm_sleep(int64_t when, uint32_t seen);
 

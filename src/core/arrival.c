@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * arrival.c -- the kick's handler, and how an exec keeps a kick away.
+ * arrival.c -- the handler of the kick's signal; and how a thread that calls exec keeps its kick
+ * away.
  *
  * What must hold:
- * - Whatever a kick brings is done before it is given back (thread->kick), but for
- *   the loan to another thread, whose kick may be waited for.
- * - A signal of the same number that is no kick and not the timer's is the program's.
+ * - The handler does all that a kick is for before it gives the kick back (thread->kick).  The
+ *   loan to another thread comes after that: the lender may have to wait for the kick of that
+ *   thread.
+ * - A signal with the kick's number that is neither a kick nor the budget's timer belongs to the
+ *   program, and is passed on.
  *
- * A signal that is pending when a thread calls exec ends the new program, whose
- * action for it is the default one.  So a thread that does holds its own kick,
- * as a kicker would, and no timer goes off meanwhile.  Exec ends the others.
+ * A signal that is pending when a thread calls exec would end the new program, where its action
+ * is the default one.  So the calling thread takes its own kick before exec, as a kicker would,
+ * and stops the timer.  The kernel ends all other threads at exec.
  */
 #include "core/arrival.h"
 
@@ -48,7 +51,8 @@ IN_HANDLER static void trap(struct coopdl_thread *thread, void *context)
         coopdl_trap_on(thread, context);
 }
 
-/* The kick was for a deadline that another thread has lent to this one, which has no record. */
+/* Whether the kick was for a deadline that another thread has lent to this one, which has no
+ * record. */
 static bool is_lent(void)
 {
     struct coopdl_thread *reserved = coopdl_record_of((int32_t)coopdl_sys(SYS_gettid));
@@ -59,7 +63,7 @@ static bool is_lent(void)
     return true;
 }
 
-/* A kick has come: whether it was for this thread.  `context` is null where no handler runs. */
+/* A kick has arrived: whether it was for this thread.  `context` is null where no handler runs. */
 IN_HANDLER static bool kicked(struct coopdl_thread *thread, void *context)
 {
     if (thread && atomic_load(&thread->kick)) {
@@ -71,7 +75,7 @@ IN_HANDLER static bool kicked(struct coopdl_thread *thread, void *context)
         coopdl_lend_on(thread);
         return true;
     }
-    /* A thread that no wrapper has seen yet. */
+    /* An unregistered thread. */
     if (thread || !(coopdl_budget_over() || is_lent()))
         return false;
     if ((thread = coopdl_claim())) {
@@ -90,7 +94,7 @@ IN_HANDLER static void on_kick(int number, siginfo_t *info, void *context)
     if (coopdl_is_timer(info))
         coopdl_timer_expired();
     else if ((coopdl_is_kick(info) && kicked(coopdl_self, context)) || coopdl_is_certain_kick(info))
-        ; /* or it is late, and for nobody any more */
+        ; /* or it is late, and its deadline is gone */
     else if (coopdl_is_delivery(info)) {
         if (!coopdl_kick_believed && coopdl_take_kept(&kept))
             pass_on(number, &kept, context);

@@ -8,8 +8,8 @@
 #include <signal.h>
 #include <stdbool.h>
 
-/* A kick, as any signal of its number, was taken from the queue by the calling thread, in a wait
- * for it: what the handler would have done.  False if it is none of ours. */
+/* The calling thread has taken a signal of the kick's number from the queue, in a wait for it: does
+ * what the handler would have done.  False if the signal is the program's. */
 bool coopdl_kick_taken(const siginfo_t *info);
 
 /* Around an exec: a kick that is on its way would end the new program, which has no handler for it.
@@ -18,8 +18,8 @@ bool coopdl_kick_taken(const siginfo_t *info);
 bool coopdl_kick_hold(void);
 void coopdl_kick_release(void);
 
-/* The kick of a budget's end has come in a handler: stdio's read may be what it has interrupted
- * (preload/stdio.c).  Null where that cannot be told. */
+/* A handler runs for the kick of a budget's end.  It may have interrupted stdio's read
+ * (preload/stdio.c).  Null where that cannot be found out. */
 extern void (*coopdl_reader_kicked)(struct coopdl_thread *thread, void *context);
 
 #endif

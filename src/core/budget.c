@@ -1,28 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * budget.c -- the process's own deadline, and the ladder after its end.
+ * budget.c -- the deadline of the process, and the ladder after it.
  *
- * Each thread that has a record has the budget as its outermost scope, so its
- * end fires and cuts like any other.  What is special:
- * - threads that no wrapper has seen yet (they sit in a call inside libc) are
- *   found in /proc/self/task and kicked; the handler gives them a record;
- * - COOPDL_EXCLUDE_THREADS names threads that stay outside;
- * - some programs take no error for an answer.  So the ladder goes on: after
- *   COOPDL_HANGUP, and every 250 ms until the grace is over, connections are hung
- *   up (hangup.c); after the grace SIGTERM to the process, and after
- *   COOPDL_KILL_AFTER SIGKILL.  These two are the command coopdl's, where it has
- *   started the process, for as long as it is there (supervisor.c).
+ * The budget is the outermost scope of every thread that has a record, so it fires and cuts as
+ * any scope does.  It differs in three ways:
+ * - Unregistered threads, which have made no wrapped call and sit inside libc, are found in
+ *   /proc/self/task and kicked.  The kick's handler gives them a record.
+ * - COOPDL_EXCLUDE_THREADS names threads that the budget leaves alone.
+ * - Some programs ignore every error.  For them there is the ladder.  COOPDL_HANGUP after the
+ *   end, and every 250 ms until the grace is over, connections are hung up (hangup.c).  After
+ *   the grace the process gets SIGTERM, and after COOPDL_KILL_AFTER it gets SIGKILL.  Where the
+ *   command coopdl has started the process, coopdl sends these two signals for as long as it
+ *   lives (supervisor.c).
  *
- * The kernel drops what the first process of a namespace sends itself, where it
- * has no handler for it: there the ladder ends with the status that a shell gives
- * for the signal.
+ * The first process of a PID namespace cannot signal itself where the action is the default one:
+ * the kernel drops that signal.  There the ladder ends the process with the exit status that a
+ * shell gives for the signal.
  *
- * What must hold: all here is async-signal-safe, and each step
- * is taken once, whoever comes first.
+ * What must hold: all code here is async-signal-safe.  Each step of the ladder is taken once, by
+ * whichever thread comes first.
  *
- * Interleavings: coopdl signals its group at the end of the grace, and may be gone
- * before this process looks for it, which would signal itself a second time.  So
- * it looks a moment before: whom coopdl is there to signal then is left to it.
+ * Interleaving: coopdl signals its process group at the end of the grace, and may have exited
+ * before this process looks for it.  This process would then signal itself a second time.  So it
+ * looks for coopdl a moment before the grace ends, and if coopdl is there, leaves the step to
+ * it.
  */
 #include "core/budget.h"
 
@@ -128,8 +129,8 @@ void coopdl_budget_signal(int number, const char *why)
     coopdl_log_step(why, number);
     if (coopdl_pid == FIRST_PROCESS && coopdl_action_of(number).handler == SIG_DFL)
         coopdl_sys(SYS_exit_group, BY_SIGNAL + number);
-    /* Where a filter of system calls refuses the one, to the first thread: its end is that of all.
-     */
+    /* Where a filter of system calls refuses kill, the signal goes to the first thread: its default
+     * action ends the whole process. */
     if (coopdl_sys(SYS_kill, coopdl_pid, number) < 0 &&
         coopdl_sys(SYS_tgkill, coopdl_pid, coopdl_pid, number) < 0 &&
         coopdl_action_of(number).handler == SIG_DFL)
@@ -213,7 +214,7 @@ static void take(int next)
 static atomic_bool looked;
 static _Atomic int64_t put_off;
 
-/* When it is looked for before the step after `taken`. */
+/* When coopdl is looked for before the step after `taken`. */
 static int64_t look_due(int taken)
 {
     int64_t end = end_of_grace();

@@ -1,27 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * claim.c -- a thread claims a record at its first deadline, and gives it back at
- * its end.
+ * claim.c -- a thread claims a record at its first deadline, and gives the record back when it
+ * ends.
  *
- * With its record the thread gets what a deadline needs: the kick's handler, the
- * notes of sockets, the budget as its outermost scope, and what was lent to it
- * before.
+ * With the record the thread gets what a deadline needs: the handler of the kick, the notes of
+ * its sockets (hangup.c), the budget as its outermost scope, and the deadline that was lent to
+ * it before.
  *
  * What must hold: claiming is async-signal-safe and takes no lock.
  *
- * Interleavings.  A signal handler that claims while its thread is claiming
- * would leave it with two records: so all signals are blocked meanwhile.
- *
- * A record may be reserved for a thread that has none (lend.c).  When that thread
- * claims, it wins one of its own, and then looks for a reserved one, whose loan
- * it takes over.  Who reserves looks for a claimed one afterwards.  So one of the
- * two finds the other; who takes the reserved one away does so with a compare and
- * exchange on its tid.  The lender finds the claimed record while the thread takes
- * over what an older reservation says: so the thread has its own kick meanwhile, as
- * everybody has who changes a loan, or the new loan would be lost, or one that was
- * taken back would come again.  The thread that claims does not wait for its kick, whose
- * holder may be running a hook that waits for what this thread holds: the next
- * look at the threads frees the record (tick.c).
+ * Interleavings.
+ * - A signal handler that claims while its thread is claiming would leave the thread with two
+ *   records.  So all signals are blocked during a claim.
+ * - A lender may have reserved a record for the thread (lend.c).  The thread takes a record of
+ *   its own first, and looks for a reserved one second.  The lender reserves first, and looks
+ *   for a claimed record second.  So at least one of them finds the other's record.  Either
+ *   takes the reserved record out of use with a compare and exchange on its tid, which only one
+ *   of them wins.
+ * - The lender finds the claimed record while the thread still copies the loan from the reserved
+ *   one.  The copy could overwrite a new loan, or bring back a loan that was taken back.
+ *   Whoever changes a loan holds the kick of the record: so the thread holds its own kick during
+ *   the copy, and the lender waits.
+ * - The holder of the reserved record's kick may be storing the loan.  So the thread waits for
+ *   that kick before it reads the loan.  The holder may also be the watcher, which runs a hook:
+ *   no hook may wait for a lock that a thread can hold when it enters its first scope. (The
+ *   hooks of Python and Ruby do not take the interpreter's lock.)
  */
 #include "core/claim.h"
 
@@ -68,9 +71,9 @@ static bool give_back_at_exit(struct coopdl_thread *thread)
     return key && pthread_setspecific((pthread_key_t)(key - 1), thread) == 0;
 }
 
-/* Takes over what was lent to the calling thread before it had a record.  Who reserves one says so
- * first, and looks for a claimed one last: so it is he who finds this thread's where this thread
- * does not see that anything was reserved. */
+/* Takes over the loan that was made before the calling thread had a record.  A lender sets
+ * coopdl_ever_reserved before it reserves a record, and looks for a claimed record after that:
+ * where this thread does not see the flag, the lender finds the claimed record. */
 static bool take_over_loan(struct coopdl_thread *thread, int32_t tid)
 {
     if (!atomic_load(&coopdl_ever_reserved))
@@ -97,7 +100,7 @@ struct coopdl_thread *coopdl_claim(void)
         int32_t tid = (int32_t)coopdl_sys(SYS_gettid);
         coopdl_self = thread;
         coopdl_shown = coopdl_measures ? NULL : thread;
-        (void)coopdl_kick_take(thread); /* nobody else knows it yet */
+        (void)coopdl_kick_take(thread); /* no other thread knows the record yet */
         atomic_store(&thread->tid, tid);
         bool borrows = take_over_loan(thread, tid);
         coopdl_kick_drop(thread);
@@ -128,7 +131,8 @@ void coopdl_thread_forked(void)
         /* The kernel does not hand the trap down. */
         atomic_store(&coopdl_self->selector, TRAP_OPEN);
         coopdl_self->trapped = false;
-        /* Who has lent this thread a deadline is not here to take it back. */
+        /* The thread that has lent this one a deadline is not in the child, and cannot take it
+         * back. */
         if (atomic_exchange(&coopdl_self->lent, TIME_NEVER) != TIME_NEVER)
             coopdl_publish(coopdl_self);
         coopdl_pause_born_late(coopdl_self, coopdl_born);

@@ -9,8 +9,8 @@
  * Async-signal-safe. */
 struct coopdl_thread *coopdl_claim(void);
 
-/* The calling thread's record if a deadline rules it now, else null.  This is what a process
- * pays that has none: keep it at one TLS load, one test, one branch. */
+/* The calling thread's record if a deadline rules it now, else null.  This is the whole cost in a
+ * process without a deadline: keep it at one TLS load, one test, one branch. */
 static inline struct coopdl_thread *coopdl_active(void)
 {
     struct coopdl_thread *thread = coopdl_self;

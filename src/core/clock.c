@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * clock.c -- where the time comes from, the clock as the public API shows it, and a
- * sleep by it for the library's own use.
+ * clock.c -- the time: where it comes from, the clock of the public API, and a sleep for the
+ * library itself.
  *
- * The kernel ends the calls and wakes the scheduler, by its own clock.  So that
- * is ours too: libc's function is taken from libc itself, past whatever is
- * preloaded to make a program believe in another time (libfaketime), which also
- * takes locks and so could not be asked in a signal handler.
+ * The kernel ends calls and wakes the scheduler by its own clock, so the library must read that
+ * one.  A program may preload another clock_gettime (libfaketime) that shows another time and
+ * takes locks, which a signal handler must not do.  So the library looks up the function of libc
+ * itself, past every preload.
  *
- * Until it has been found, and where it cannot be, the kernel is asked.
+ * Until that function has been found, and where it cannot be found, the library makes the system
+ * call.
  */
 #include "core/clock.h"
 

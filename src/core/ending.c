@@ -1,48 +1,48 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ending.c -- who is signalled at once when the budget ends, and what is not
- * started then.
+ * ending.c -- the end of a budget in interpreters of commands, in waits for children, in reads
+ * from pipes, and where a program is to be started.
  *
- * To an interpreter of commands a call that was cut is a failed command: a shell
- * goes on with its next one, make keeps a target that is half written.  So a
- * process whose program is in the table below gets the signal of the budget's end
- * (SIGTERM) at once, as from timeout(1), and so does any other that waits for a
- * child at that moment.  Where a runtime is asked (hooks), it raises instead.
+ * An interpreter of commands takes a cut call for a failed command: a shell goes on with its
+ * next command, and make keeps a target that is half written.  So a process whose program is in
+ * the tables below gets the signal of the budget's end (SIGTERM) at once, as from timeout(1).
+ * So does any other process that waits for a child when the budget ends.  Where a runtime has
+ * set hooks, it raises an exception instead.
  *
  * What must hold:
- * - The signal is sent once, and not at all to a process that ignores it, nor where
- *   signals are turned off (COOPDL_GRACE=off).  Such a process is cut as others are.
- * - A process that handles the signal has the grace for its clean-up, as it has
- *   under timeout(1): its budget is longer by that time, and so is that of the
- *   programs which it starts.  Then the ladder goes on.
- * - After the end no other process starts a program: exec fails with ETIMEDOUT.  Who
- *   has forked for that, or has asked for it by posix_spawn, system or popen, would
- *   wait for it next, and is signalled as well.
- * - A wait for a child is not failed as long as the child may be about to end by
- *   the same budget: it fails once with EINTR, goes on for 250 ms after the end, and
- *   the child's own status is what it returns.
- * - The end of a writer by the budget is not the end of the data: a read of its pipe,
- *   or of a local connection that another process has made, is cut, and so is a poll
- *   that has that to tell and nothing else.  What was written before is read first.
- *   Not so at a connection that this process has made: the hang-up ends those, and is
- *   to be seen.  Nor where a peer that is still there has said that it writes no more.
- *   select and epoll tell of the end: they cannot say which descriptor has hung up, and
- *   an event that is kept back is never told again where it is told once.  The read
- *   that follows them is cut.
- * - Who leaves the session (setsid) leaves the deadlines that it has inherited, and
- *   what is started as a session's first process inherits none; the process that
- *   was started with the budget does not, nor does one under `coopdl --tree`.
+ * - The signal is sent once.  It is not sent to a process that ignores it, nor where signals are
+ *   turned off (COOPDL_GRACE=off): such a process is cut as others are.
+ * - A process that handles the signal has the grace for its clean-up, as under timeout(1).  Its
+ *   budget is longer by the grace, and so are those of the programs that it starts.  After that
+ *   the ladder goes on.
+ * - After the end no other process starts a program: exec fails with ETIMEDOUT.  A process that
+ *   forks for an exec, or calls posix_spawn, system or popen, would wait for that child next: it
+ *   is signalled as well.
+ * - A wait for a child does not fail while the child may be about to end by the same budget.  It
+ *   fails once with EINTR, then goes on for 250 ms after the end, and returns the child's own
+ *   status.
+ * - A writer that ends by the budget does not end the data.  A read is cut where it would find
+ *   the end of a pipe, or of a local connection that another process has made.  A poll is cut
+ *   where it would report that end and nothing else.  Data that was written before is read
+ *   first.
+ * - There are two exceptions.  The end of a connection that this process has made is reported,
+ *   since the hang-up ends those.  So is the end that a living peer has announced with shutdown.
+ * - select and epoll report the end.  They cannot say which descriptor has hung up, and an
+ *   edge-triggered event that is suppressed never comes again.  The read that follows is cut.
+ * - A process that leaves the session (setsid) leaves the deadlines that it has inherited, and a
+ *   program that is started as the first of a new session inherits none.  The process that the
+ *   budget was given to is excepted, and so is every process under `coopdl --tree`.
  *
  * Interleavings.
- * - A child ends by the budget before its parent is kicked: a wait that has come
- *   back with a child is held against the clock too.
- * - The handler waits for the child that the interrupted wait has just found, as
- *   make's does.  So nobody signals a thread inside such a wait but the wait itself,
- *   which leaves what it has found for a wait in the handler (thread->reaping).
- * - exec just before the end: the new program has the same budget, and is signalled
- *   or cut by its own timer.
- * - A fork child has its parent's budget, be it the longer one or not, and a signal
- *   of its own to come.  In a vfork child nothing of this is written to.
+ * - A child ends by the budget before its parent is kicked.  So a wait that has returned a child
+ *   compares the time with the deadline, too.
+ * - The signal's handler waits for the same child that the interrupted wait has just reaped, as
+ *   make's handler does.  So during such a wait only the wait itself signals.  It keeps the
+ *   status that it has got for a wait in the handler (thread->reaping).
+ * - A thread calls exec just before the end.  The new program has the same budget, and its own
+ *   timer cuts or signals it.
+ * - A forked child has its parent's budget, lengthened or not, and gets a signal of its own.  A
+ *   vfork child shares its parent's memory, so it writes to nothing here.
  */
 #include "core/ending.h"
 
@@ -77,8 +77,8 @@ static const char *const interpreters[] = {
     NULL,
 };
 
-/* What waits for a child and is not signalled: it ends by the status of that child as it should, or
- * by an error.  The signal would be handed on to the child, which is to be cut. */
+/* Programs that wait for a child and are not signalled: they end with the status of that child, or
+ * with an error.  They would forward the signal to the child, which is to be cut. */
 static const char *const proper[] = {
     "git",       "timeout", "time",    "flock", "strace",  "ltrace", "script", "tini",
     "dumb-init", "unshare", "setpriv", "su",    "runuser", "sudo",   NULL,
@@ -158,8 +158,8 @@ enum coopdl_waiter coopdl_end_waiter(struct coopdl_thread *thread, bool restarts
         break;
     }
     const struct coopdl_entry *owner = coopdl_owner(thread, coopdl_clock());
-    bool told = restarts || (owner && owner->cuts);
-    return told && coopdl_clock() < coopdl_later(coopdl_policy.deadline, CHILDS_TIME)
+    bool restarted = restarts || (owner && owner->cuts);
+    return restarted && coopdl_clock() < coopdl_later(coopdl_policy.deadline, CHILDS_TIME)
                ? WAITER_GOES_ON
                : WAITER_CUT;
 }
@@ -232,9 +232,11 @@ bool coopdl_start_refused(void)
     int64_t now = coopdl_clock(), word = thread ? coopdl_load(thread) : 0;
     if (coopdl_policy.deadline > now || (thread && !coopdl_cutting(thread) && word > now))
         return false;
-    if (thread && word < 0 && !coopdl_cutting(thread)) /* none rules it, or peace */
+    if (thread && word < 0 &&
+        !coopdl_cutting(
+            thread)) /* no deadline rules the thread, or its exception is being handled */
         return false;
-    /* Where each try is a process of its own, it is a loop all the same. */
+    /* A loop in which each try is a process of its own is slowed down, too. */
     coopdl_sleep_for(COOPDL_LONGEST_PAUSE);
     return true;
 }

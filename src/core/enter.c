@@ -25,9 +25,9 @@ static int fail(int error)
     return -1;
 }
 
-/* A runtime's exception is being handled and the thread goes on to other scopes: note in the list
- * what the flag in the word said of the entries that had expired. */
-static void absorb_peace(struct coopdl_thread *thread)
+/* A runtime's exception is being handled, and the thread goes on to other scopes.  The flag
+ * HANDLING in the word is about the entries that have expired: it is copied into their flags. */
+static void note_handling(struct coopdl_thread *thread)
 {
     coopdl_conceal(thread);
     int64_t now = coopdl_clock();
@@ -41,7 +41,8 @@ static void absorb_peace(struct coopdl_thread *thread)
         atomic_store(&thread->lent_delivered, lent);
 }
 
-/* Makes room for another entry.  The old place stays as it is: it may be being read. */
+/* Makes room for another entry.  The old memory stays as it is: another thread may be reading it.
+ */
 static bool grow(struct coopdl_thread *thread)
 {
     uint32_t depth, room = 2 * thread->room;
@@ -71,14 +72,14 @@ static int push(coopdl_scope *scope, int64_t deadline, uint32_t flags)
         return fail(ENOMEM);
 
     int64_t word = coopdl_load(thread);
-    if (unlikely((word & WORD_FLAGS) == (WORD_FIRED | WORD_PEACE)))
-        absorb_peace(thread);
+    if (unlikely((word & WORD_FLAGS) == (WORD_FIRED | WORD_HANDLING)))
+        note_handling(thread);
     deadline = coopdl_word(deadline);
     scope->thread = thread;
     scope->place = atomic_load_explicit(&thread->depth, memory_order_relaxed);
     bool owed = coopdl_add_entry(thread, scope, deadline, flags);
     PROBE3(scope_entered, scope, deadline, flags);
-    if (owed || flags || word & WORD_PEACE || deadline < coopdl_word_deadline(word))
+    if (owed || flags || word & WORD_HANDLING || deadline < coopdl_word_deadline(word))
         coopdl_publish(thread);
     return 0;
 }
@@ -129,7 +130,8 @@ int coopdl_move(coopdl_scope *scope, int64_t deadline)
     struct coopdl_entry *entry = entry_of(scope);
     if (!entry || entry->flags & SCOPE_SHIELD)
         return fail(EINVAL);
-    /* Ruby arms a scope again by its own deadline: what that has ended first stays so. */
+    /* Ruby arms a scope again by giving it its own deadline: then the record of the first ended
+     * call stays. */
     uint16_t noted = deadline == entry->deadline ? entry->noted : 0;
     coopdl_conceal(coopdl_self);
     *entry = (struct coopdl_entry){.deadline = deadline, .scope = scope, .noted = noted};
@@ -137,7 +139,7 @@ int coopdl_move(coopdl_scope *scope, int64_t deadline)
     return 0;
 }
 
-/* The budget, and what was lent, as far as they have passed. */
+/* Delivers the budget and the loan, as far as they have passed. */
 static bool deliver_base(struct coopdl_thread *thread, int64_t now)
 {
     uint32_t depth = 0;

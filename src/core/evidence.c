@@ -1,38 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * evidence.c -- which call a deadline has ended first in a thread: its name, what it
- * was on, who had made it, how long it had waited.
+ * evidence.c -- which call a deadline has ended first in a thread: the call's name, its target,
+ * its caller, and how long it had waited.
  *
- * Nothing is noted before a call is ended: a wrapper on its way to a cut says the
- * place (struct coopdl_place).  Where the kick has ended a call on a descriptor, that
- * is in no register of the wrapper's any more; it is in those that the kick's handler
- * has interrupted.  What may be another call's is never followed as a pointer.  Who made it is the
- * wrapper's return address, which the program's code has written; no other word of the stack is
- * taken for one.
+ * Nothing is recorded before a call is ended.  A wrapper that is about to cut fills in the place
+ * (struct coopdl_place).  Where the kick has ended a call on a descriptor, the wrapper no longer
+ * has that descriptor in a register: it is read from the registers that the kick's handler has
+ * interrupted.  Those may belong to another call, so no value from them is followed as a
+ * pointer.  The caller is the return address of the wrapper, which the program's own code has
+ * written.  No other word of the stack is taken for a return address.
  *
- * What a descriptor stands for is asked when the call is ended (target.c), since
- * clean-up closes it; which library the caller is in when somebody wants to know.
- * How long the call had waited is known only of calls that look at the clock by
- * themselves, since they are capped.  Of a TCP connection the kernel knows for how
- * long it has been silent.
+ * The target of a descriptor is looked up when the call is ended (target.c), since the program's
+ * clean-up closes it.  The caller's library is looked up when somebody asks.  How long a call
+ * had waited is known only of calls that read the clock themselves because they are capped.  Of
+ * a TCP connection the kernel also knows for how long it has been silent.
  *
  * What must hold:
- * - Where no call is ended nothing here runs.  All of it is async-signal-safe, and
- *   waits for nobody: so the dynamic loader, which has a lock, is not asked (maps.c).
- * - One call is kept for each thread, that of the deadline that has ended one last.
- *   It is that of an entry only where the entry says so (noted), is of the same
- *   scope, and has the same deadline.  An entry stays where it is when it is left,
- *   until another takes its place: so a scope can be asked about after it was left.
- * - coopdl is told of one call of each process, the first that the budget has ended.
+ * - Where no call is ended, nothing here runs.  All of it is async-signal-safe and waits for
+ *   nothing.  So the dynamic loader, which has a lock, is not asked (maps.c).
+ * - One call is kept for each thread: that of the deadline that has ended a call last.  It
+ *   belongs to an entry only if the entry says so (noted) and has the same scope and the same
+ *   deadline.  An entry that is left stays in memory until another takes its place: so a scope
+ *   can be asked about after it was left.
+ * - Each process reports one call to the command coopdl, the first that the budget has ended.
  *
  * Interleavings.
- * - A call that the trap has cut inside a wrapper is told again by the wrapper, which
- *   knows more: the line about it waits for that.  Should none come, the next cut
- *   has it written.
- * - A handler of the program's that makes a call on the way to a cut leaves no place:
- *   that cut is told without one.
- * - Another thread reads while this one writes: it sees another version, and tries
- *   again.
+ * - The trap cuts a call inside a wrapper, and the wrapper then reports the same cut, with more
+ *   detail.  So the log line waits for the wrapper.  If the wrapper never reports, the next cut
+ *   writes the line.
+ * - A signal handler of the program makes a call while its thread is on the way to a cut.  It
+ *   clears the place, and that cut is reported without one.
+ * - Another thread reads the record while this one writes.  The reader sees that the version has
+ *   changed, and reads again.
  */
 #include "core/evidence.h"
 
@@ -86,8 +85,9 @@ IN_HANDLER void coopdl_note_interrupted(struct coopdl_thread *thread, const void
 #endif
 }
 
-/* What was interrupted last may be another call, a lock's, which has not told: then this one has
- * got its EINTR from another signal.  Calls that the same wrapper makes begin near its frame. */
+/* The call that was interrupted last may be another one, such as a lock's, which has reported
+ * nothing.  Then the EINTR of this call came from another signal.  Calls that the same wrapper
+ * makes begin near its frame. */
 static bool is_near(uintptr_t stack)
 {
     enum { NEAR = 1024 };
@@ -176,8 +176,8 @@ static void add_time(struct coopdl_line *line, const struct coopdl_cut *cut)
     coopdl_add_duration(line, cut->waited >= 0 ? cut->waited : cut->silent);
 }
 
-/* What calls from this library itself is not the program.  Of another thread only the file is
- * asked for: that may be unloaded meanwhile. */
+/* A call from this library itself is not the program's.  For another thread only the file is looked
+ * up: its memory may be unloaded meanwhile. */
 static void find_caller(struct coopdl_cut *cut, bool own_thread)
 {
     static const char own[] = "libcoopdl.so";
@@ -228,8 +228,8 @@ static void tell_command(const struct coopdl_cut *cut)
 
 static atomic_bool told_command;
 
-/* coopdl may have ended, and its id may be another's, here or in a name space of ours: what is
- * written to is a file of coopdl's, and nobody else's. */
+/* coopdl may have ended, and its id may belong to another process, here or in a namespace of this
+ * process's own.  So the file that is written to must be coopdl's own. */
 static bool has_witness(void)
 {
     static const char file[] = "/memfd:coopdl";
@@ -240,7 +240,7 @@ static bool has_witness(void)
            memcmp(link, file, sizeof(link) - 1) == 0;
 }
 
-/* The lines about the thread's call, for who has asked for them. */
+/* The log lines about the thread's call. */
 static void say(struct coopdl_thread *thread, const char *event)
 {
     struct coopdl_cut cut = thread->cut;
@@ -283,7 +283,8 @@ void coopdl_note_cut(struct coopdl_thread *thread, struct coopdl_entry *owner, c
         say(thread, "cut");
 }
 
-void coopdl_note_told(struct coopdl_thread *thread, struct coopdl_entry *owner, const char *call)
+void coopdl_note_same_cut(struct coopdl_thread *thread, struct coopdl_entry *owner,
+                          const char *call)
 {
     if (owner->cuts == 1 && thread->unsaid) {
         begin_change(thread);

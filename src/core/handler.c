@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * handler.c -- signal handlers of ours, installed past libc.
+ * handler.c -- installs the library's signal handlers, past libc.
  *
- * With system calls of our own, so that a wrapped or instrumented sigaction has
- * no say in it; and with a return from the handler that lies in this library,
- * which the trap lets through (src/trap/).
+ * The library makes the system call itself, so that no wrapped or instrumented sigaction changes
+ * the action.  The handler returns through code of this library, which the trap lets through
+ * (src/trap/).
  */
 #include "core/handler.h"
 
@@ -79,8 +79,8 @@ static void set_mask(const struct sigaction *program, int number, const ucontext
     coopdl_sys(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, COOPDL_SIGSET_SIZE);
 }
 
-/* Between our look at an action and its change another thread may have set another one: that is
- * what the change gives back, and what is to stand. */
+/* Another thread may have set another action between the look at an action and its change.  The
+ * change returns that action, which is then the one to keep. */
 static void open_handler(int handled, int number, enum coopdl_opened which)
 {
     uint64_t bit = COOPDL_SIGSET_BIT(number);

@@ -19,7 +19,7 @@ struct coopdl_action {
     uint64_t mask;
 };
 
-/* The action that the kernel has for a signal; one that cannot be asked for is the default. */
+/* The kernel's action for a signal; the default action where the kernel cannot be asked. */
 struct coopdl_action coopdl_action_of(int number);
 
 /* Installs a handler with SA_SIGINFO, SA_ONSTACK and `flags`, in which the signals in `mask` are
@@ -33,8 +33,8 @@ extern const uint64_t coopdl_mask_of_others;
 /* The same action in libc's terms, as far as passing on needs it. */
 struct sigaction coopdl_action_for_libc(const struct coopdl_action *action);
 
-/* For what signals are kept out of handlers' masks, and of each those whose handlers' masks were to
- * contain it. */
+/* The reasons for which signals are kept out of handlers' masks, and for each signal the handlers
+ * whose masks were to contain it. */
 enum coopdl_opened { COOPDL_OPENED_FOR_KICK, COOPDL_OPENED_FOR_TRAP, COOPDL_OPENED };
 extern _Atomic uint64_t coopdl_opened[COOPDL_OPENED];
 
@@ -42,9 +42,9 @@ extern _Atomic uint64_t coopdl_opened[COOPDL_OPENED];
  * to open (preload/mask.c). */
 void coopdl_handlers_open(int number, enum coopdl_opened which);
 
-/* What the program would have got for this signal: its handler is called, with the mask that it
- * asked for, or the process ends, or nothing happens.  With SA_RESETHAND its action is the default
- * one then. */
+/* Does what the signal would have done to the program: its handler is called, with the mask that it
+ * asked for; or the process ends; or nothing happens.  With SA_RESETHAND the program's action is
+ * the default one after that. */
 void coopdl_pass_on(struct sigaction *program, int number, siginfo_t *info, void *context);
 
 #if defined(__x86_64__) || defined(__i386__)

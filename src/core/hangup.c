@@ -1,44 +1,43 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * hangup.c -- connections that are shut down, for code that takes no error for an
- * answer.
+ * hangup.c -- shuts down connections of code that ignores errors.
  *
- * All code knows a peer that goes away.  So between ETIMEDOUT and SIGTERM the
- * connected stream sockets that expired code waits for are shut down: the kernel
- * itself then says readable, hung up, connection reset and then end of file, by
- * whatever call it is asked.
+ * All code handles a peer that goes away.  So between ETIMEDOUT and SIGTERM the library shuts
+ * down the connected stream sockets that expired code waits for.  From then on the kernel itself
+ * reports them: readable, hung up, connection reset and then end of file, by whatever call.
  *
- * In a scope: from the eighth cut on in calls on such sockets, those of the call
- * that is cut.  Under a budget: COOPDL_HANGUP after its end, and every 250 ms from
- * then on, first those that a call was cut on or that an event loop waits for, then
- * all; a thread that still writes what it has is not what hangs.
+ * In a scope this happens from the eighth cut on in calls on such sockets, to the sockets of the
+ * call that is cut.  Under a budget it happens COOPDL_HANGUP after the end, and every 250 ms
+ * from then on.  The first time it is done to the sockets that a call was cut on or that an
+ * event loop waits for, and from the second time on to all.  A thread that still writes does not
+ * hang, and its sockets are left alone.
  *
  * What must hold:
- * - Only sockets of the process's own making: TCP ones that it has connected or
- *   accepted, UNIX ones that it has connected.  Never a listener, a datagram
- *   socket, what came with exec, from a parent or through another socket.
- * - So each is noted when it is made, by its inode, which no other socket has as
- *   long as it lives; what is not noted is never hung up.
- * - A process that has never had a deadline makes no system call for a note.  It
- *   notes the descriptor and its peer, as far as that is in the caller's memory,
- *   and at its first deadline the inode of what then has this descriptor and peer.
- * - A descriptor that was closed, and stands for something else, is left alone.
+ * - Only sockets of the process's own making are shut down: TCP sockets that it has connected or
+ *   accepted, and UNIX sockets that it has connected.  Never a listener, a datagram socket, or a
+ *   socket that came with exec, from a parent, or through another socket.
+ * - So each socket is noted when it is made, by its inode, which no other socket has as long as
+ *   this one lives.  A socket without a note is never shut down.
+ * - A process that has never had a deadline makes no system call for a note.  It notes the
+ *   descriptor and its peer, if the peer's address is in the caller's memory.  At the first
+ *   deadline the library looks up the inode of the socket that then has this descriptor and this
+ *   peer.
+ * - A descriptor that was closed, and whose number stands for something else, is left alone.
  *
  * Interleavings.
- * - Another thread closes the descriptor, and opens another socket under its
- *   number, between the look and the shutdown: so both are done to a duplicate,
- *   which stays what it is.
- * - Two threads read the end of a connection that was shut down without a reset: one
- *   of them fails, as one of them would have taken the error of a reset.
- * - A note that is overwritten while somebody looks at it: the inode that was read
- *   is the one that the duplicate is held against.
- * - The first deadline comes as another thread makes a note without an inode: the
- *   thread looks for that deadline again once the note is there, and whoever sees
- *   both puts the inode in.
- * - fork: the child's copies are shared with its parent.  Its notes are deleted
- *   before it can connect anything.  vfork: the notes are the parent's, with inodes
- *   of sockets that it may not have: these match nothing.
- * - Two threads hang up the same socket: the second shutdown does nothing.
+ * - Another thread closes the descriptor, and opens another socket under its number, between the
+ *   check and the shutdown.  So both are done to a duplicate, which stays the same socket.
+ * - Two threads read the end of a connection that was shut down without a reset.  One of them
+ *   fails, as one of them would have got the error of a reset.
+ * - A note is overwritten while another thread reads it.  The inode that was read is compared
+ *   with that of the duplicate.
+ * - The first deadline comes while another thread makes a note without an inode.  That thread
+ *   looks for a deadline again after it has made the note, and whichever of the two sees both
+ *   fills in the inode.
+ * - fork: the child's descriptors are shared with its parent.  The notes are deleted before the
+ *   child can connect anything. vfork: the notes are the parent's, and may have inodes of
+ *   sockets that the child does not have.  These match nothing.
+ * - Two threads shut down the same socket.  The second shutdown does nothing.
  */
 #include "core/hangup.h"
 
@@ -74,7 +73,7 @@ static _Atomic int highest = -1;
 static atomic_bool begun;
 static atomic_bool ever_deadline; /* the process has, or had, one */
 
-/* The kernel's, as far as it is needed: it has the same size everywhere. */
+/* The kernel's struct, as far as it is needed: it has the same size everywhere. */
 struct status {
     uint32_t mask, block_size;
     uint64_t attributes;
@@ -127,14 +126,14 @@ bool coopdl_socket_made(int fd, bool accepted)
     if (!inode)
         return true;
     raise_highest(fd);
-    /* One that is connected again, as it is to be after EINTR, stays what it was. */
+    /* A socket that is connected again, as is usual after EINTR, keeps its note. */
     if ((atomic_load(&notes[fd]) & (INODE | WITHOUT_INODE)) != inode)
         atomic_store(&notes[fd], inode | (accepted ? ACCEPTED : 0));
     return true;
 }
 
-/* What is known of a peer's address, in 32 bits; 0 if that is nothing.  Of an IP address no more
- * than its first 8 bytes: accept does not say how many there are. */
+/* A hash of a peer's address, in 32 bits; 0 if nothing is known.  Of an IP address only its first 8
+ * bytes count: accept does not say how many there are. */
 static uint32_t peer_of(const struct sockaddr *address, size_t length)
 {
     const unsigned char *byte = (const unsigned char *)address;
@@ -159,7 +158,8 @@ static uint32_t peer_of(const struct sockaddr *address, size_t length)
     return peer ? peer : 1;
 }
 
-/* Puts the inode into a note without one; what has another peer now is not what was noted. */
+/* Puts the inode into a note without one.  A socket with another peer is not the one that was
+ * noted. */
 static void complete(int fd)
 {
     struct sockaddr_storage peer;
@@ -201,8 +201,8 @@ void coopdl_hangup_start(void)
         complete(fd);
 }
 
-/* The note of what this descriptor stands for; null if there is none.  A duplicate has that of the
- * descriptor which was connected. */
+/* The note of the socket behind this descriptor; null if there is none.  A duplicate has the note
+ * of the descriptor that was connected. */
 static _Atomic uint64_t *note_of(int fd)
 {
     uint64_t inode = atomic_load(&highest) >= 0 ? socket_inode(fd) : 0;
@@ -232,7 +232,7 @@ static bool get_option(int fd, int option, int *value)
     return coopdl_sys(SYS_getsockopt, fd, SOL_SOCKET, option, value, &size) == 0;
 }
 
-/* A duplicate is what the note says, and may be hung up. */
+/* Whether a duplicate is the socket of the note, and may be hung up. */
 static bool may_hang_up(int fd, uint64_t note)
 {
     struct sockaddr_storage peer;
@@ -245,12 +245,12 @@ static bool may_hang_up(int fd, uint64_t note)
            coopdl_sys(SYS_getpeername, fd, &peer, &size) == 0;
 }
 
-/* A body without a length is complete at the end of file, so a TCP connection says ECONNRESET
- * first; code that ignores the error finds the end of file after it, since the socket is shut down
- * as well.  But a reset drops what has been written and not acknowledged, and what has come and not
- * been read: such a connection is only shut down, and the first read that finds its end fails in
- * the wrapper instead (coopdl_end_is_ours).  The kernel may refuse while a thread is inside a call
- * on the socket. */
+/* A response without a length is complete at the end of file, so a TCP connection reports
+ * ECONNRESET first.  A caller that ignores that error then finds the end of file, since the socket
+ * is shut down as well.  But a reset drops data that is written and not acknowledged, and data that
+ * is received and not read: a connection with such data is only shut down, and the first read
+ * that finds its end fails in the wrapper (coopdl_end_is_ours).  The kernel may refuse the reset
+ * while a thread is inside a call on the socket. */
 static bool reset(int fd)
 {
     const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
@@ -319,7 +319,8 @@ void coopdl_hang_up(int fd)
     hang_up(fd, false);
 }
 
-/* What an epoll descriptor waits for, by /proc: lines that begin "tfd: ", with the number each. */
+/* The descriptors that an epoll descriptor waits for, from /proc: lines that begin "tfd: ", each
+ * with a number. */
 bool coopdl_each_of_epoll(int fd, bool (*what)(int, void *), void *argument)
 {
     static const char key[] = "tfd:";
@@ -383,7 +384,7 @@ bool coopdl_hangup_due(struct coopdl_thread *thread)
     struct coopdl_entry *owner = coopdl_owner(thread, coopdl_clock());
     if (!owner || (!owner->scope && owner != &thread->borrowed))
         return false;
-    /* What the trap has cut inside a wrapper's call is cut there again, and is one cut. */
+    /* A call that the trap has cut inside a wrapper is cut there again: both are one cut. */
     if (owner->hung < CUTS_IN_A_SCOPE && owner->hung_at != owner->cuts)
         owner->hung++;
     owner->hung_at = owner->cuts;

@@ -7,7 +7,7 @@
 
 #include <stdbool.h>
 
-/* Those that coopdl_set_hooks was given; null: there are none. */
+/* The hooks that coopdl_set_hooks was given; null: none. */
 extern const struct coopdl_hooks *_Atomic coopdl_hooks;
 
 /* Whether a runtime wants to be asked before anything is cut. */

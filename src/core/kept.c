@@ -1,27 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kept.c -- the program's own signals that have the kick's number, while it
- * believes that it blocks them.
+ * kept.c -- keeps the program's own signals of the kick's number while the program has them
+ * blocked.
  *
- * The kernel never has that signal blocked, so that the kick gets through: what
- * is not ours comes to the kick's handler, which keeps it here, as the kernel
- * keeps what is pending.  It goes to who unblocks the signal, who waits for it
- * or who asks what is pending.
+ * The kernel never has that signal blocked, so that the kick gets through.  The kick's handler
+ * therefore also gets signals of the program that the program believes to be blocked.  It keeps
+ * them here, as the kernel keeps pending signals.  A kept signal goes to the thread that
+ * unblocks the signal, waits for it, or asks what is pending.
  *
  * What must hold:
- * - A signal is handled or taken once, by a thread for which it was meant: one
- *   that was sent to a thread by that thread alone.
- * - All of this is async-signal-safe.  The lock is held with all signals
- *   blocked, so that no handler of the holder's own can wait for it; the kick's
- *   handler has them blocked anyway.
- * - Of a signal below SIGRTMIN one is pending for a thread, and one for the
- *   process; of others as many as there is room for.  Without room it is lost,
- *   as where RLIMIT_SIGPENDING is reached.
+ * - A kept signal is handled or taken once.  One that was sent to a thread is taken by that
+ *   thread alone.
+ * - All code here is async-signal-safe.  The lock is held with all signals blocked, so that no
+ *   handler of the holder's thread can wait for it.  The kick's handler has them blocked anyway.
+ * - As in the kernel, a signal below SIGRTMIN is pending once for a thread and once for the
+ *   process; of others, as many as there is room for.  A signal without room is lost, as where
+ *   RLIMIT_SIGPENDING is reached.
  *
- * Interleaving.  A signal that is kept after a thread has looked, and before it
- * waits: so the waiter says that it waits before it looks (coopdl_kept_awaited),
- * and has the signal blocked while it does both (sigwait.c).  Who keeps one
- * sends the waiter a signal of its own, which is pending then and ends the wait.
+ * Interleaving: a signal is kept after a thread has looked for one, and before it waits.  So the
+ * waiter announces its wait before it looks (coopdl_kept_awaited), and has the signal blocked
+ * during both (sigwait.c).  The thread that keeps a signal sends the waiter one, which is then
+ * pending and ends the wait.
  */
 #include "core/kept.h"
 

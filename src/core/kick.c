@@ -1,33 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kick.c -- the signal, and the hand-shake that lets no kick land late.  What the
- * handler does is in arrival.c.
+ * kick.c -- sends the kick, and makes sure that no kick arrives late. arrival.c has the handler.
  *
  * What must hold:
- * - At most one kick is under way for a thread, from coopdl_kick_take until the
- *   signal has arrived (thread->kick is not 0 meanwhile).
- * - Once coopdl_kick_settle has returned, no kick that was taken before can
- *   reach the thread.
- * - The handler is there without SA_RESTART, so that the system call ends; it
- *   runs on the alternate stack where there is one; it keeps errno.
- * - No handler of the program's comes in between: one that leaves by longjmp
- *   would leave a kick under way for ever, and no other would follow.
+ * - At most one kick is under way for a thread, from coopdl_kick_take until the signal has
+ *   arrived.  Meanwhile thread->kick is not KICK_NONE.
+ * - Once coopdl_kick_settle has returned, no kick that was taken before can reach the thread.
+ * - The handler is installed without SA_RESTART, so that the system call ends.  It runs on the
+ *   alternate stack where there is one, and it keeps errno.
+ * - The handler runs with the program's signals blocked.  A handler of the program that leaves
+ *   by longjmp would otherwise leave a kick under way for ever, and no other kick would follow.
  *
- * Interleavings of the kicker (take; look at the word; send) and the leaver
+ * Interleavings of the kicker (take; read the word; send) and of the thread that leaves a scope
  * (change the word; settle), both sequentially consistent:
- * - the kicker looks first: he signals, and the leaver sees the kick and waits
- *   for the signal;
- * - the leaver changes first: the kicker sees the new word and drops the kick.
- *   The leaver may have seen the kick and waits for that instead.
- * The leaver waits with the signal blocked and takes it off the queue himself:
- * that works as well where the program had blocked it, in a handler or with a
- * system call of its own, and no handler would ever run.
+ * - The kicker reads first: it sends the signal, and the thread sees the kick and waits for the
+ *   signal.
+ * - The thread changes its word first: the kicker reads the new word and drops the kick.  The
+ *   thread may have seen the kick, and then waits until it is dropped.
  *
- * A program that uses the same signal is served too: what has not the value of
- * a kick is the program's, and kept while it believes it blocked (kept.c).  One that takes
- * signals off the queue past our wrappers may take a kick with them: a leaver
- * waits for one that was sent no longer than PATIENCE, and one that turns up
- * after all ends nobody.
+ * The thread waits with the signal blocked, and takes it off the queue itself.  So the wait also
+ * ends where the handler would never run: the program has blocked the signal, in a handler or
+ * with a system call of its own.
+ *
+ * A program may use the same signal.  A signal without the value of a kick is the program's, and
+ * is kept while the program believes that it has blocked it (kept.c).  A program that takes
+ * signals off the queue past the wrappers may take a kick with them.  So a thread waits for a
+ * sent kick no longer than TIMEOUT, and a kick that arrives after that ends no call.
  */
 #include "core/kick.h"
 
@@ -38,7 +36,7 @@
 
 #include <errno.h>
 
-enum { PATIENCE = COOPDL_KICK_PATIENCE };
+enum { TIMEOUT = COOPDL_KICK_TIMEOUT };
 
 _Atomic int coopdl_kick_signal;
 struct sigaction coopdl_kick_chained;
@@ -47,8 +45,9 @@ bool (*_Atomic coopdl_kick_timer)(const siginfo_t *);
 void (*coopdl_trap_on)(struct coopdl_thread *, void *);
 void (*coopdl_trap_off)(struct coopdl_thread *);
 
-/* A kick has a value that nobody else's signal has.  Where a filter of system calls refuses to send
- * one, it is sent by tgkill, and what this process sends itself by that may be a kick. */
+/* A kick carries a value that no other signal has.  Where a filter of system calls refuses such a
+ * signal, the kick is sent by tgkill.  Then any tgkill signal of this number from the process
+ * itself may be a kick. */
 static char cookie;
 static atomic_bool plain;
 
@@ -67,7 +66,8 @@ IN_HANDLER bool coopdl_may_be_kick(const siginfo_t *info)
     return atomic_load(&plain) && info->si_code == SI_TKILL;
 }
 
-/* What libc adds to an action, seen in the one that it has installed. */
+/* The flags and the restorer that libc adds to an action, as seen in the one that it has installed.
+ */
 static struct {
     int flags;
     void (*restorer)(void);
@@ -84,7 +84,8 @@ void coopdl_kick_chain(const struct sigaction *action)
     sigdelset(&coopdl_kick_chained.sa_mask, SIGSTOP);
 }
 
-/* Until a kick is to end a call, a signal of the program's own restarts what it asked for. */
+/* Until the first kick is sent, a signal of the program's own restarts the calls that it asked to
+ * restart. */
 void coopdl_kick_reinstall(void)
 {
     bool restarts =
@@ -106,8 +107,9 @@ void coopdl_kick_forked(void)
         atomic_store(&installing, false);
 }
 
-/* Who comes second waits: without the handler its deadline would be refused.  All callers have the
- * program's signals blocked, so no handler waits here for the thread that it has interrupted. */
+/* The second thread waits for the first: without the handler its deadline would be refused.  All
+ * callers have the program's signals blocked, so no handler waits here for the thread that it has
+ * interrupted. */
 void coopdl_kick_install(void)
 {
     if (atomic_load(&coopdl_kick_signal))
@@ -121,12 +123,13 @@ void coopdl_kick_install(void)
     struct coopdl_action before = coopdl_action_of(number);
     if (before.action != coopdl_on_kick) /* as a fork may have left it */
         coopdl_kick_chained = coopdl_action_for_libc(&before);
-    /* By libc first: that shows what it adds.  And musl's semaphores go on waiting after a signal
-     * as long as no handler without SA_RESTART has come by its own sigaction. */
-    struct sigaction told = {.sa_sigaction = coopdl_on_kick, .sa_flags = SA_SIGINFO | SA_ONSTACK};
-    sigaction(number, &told, NULL);
+    /* libc installs the handler first: that shows what libc adds.  And musl's semaphores restart
+     * after a signal until a handler without SA_RESTART has been installed through its sigaction.
+     */
+    struct sigaction libcs = {.sa_sigaction = coopdl_on_kick, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    sigaction(number, &libcs, NULL);
     struct coopdl_action as_libc = coopdl_action_of(number);
-    added.flags = (int)as_libc.flags & ~told.sa_flags;
+    added.flags = (int)as_libc.flags & ~libcs.sa_flags;
     added.restorer = as_libc.restorer;
     coopdl_kick_reinstall();
     atomic_store(&coopdl_kick_signal, number);
@@ -147,7 +150,7 @@ const char *coopdl_kick_refused(void)
         return "rt_sigaction";
     if (coopdl_sys(SYS_rt_sigprocmask, SIG_BLOCK, 0, 0, COOPDL_SIGSET_SIZE) < 0)
         return "rt_sigprocmask";
-    /* No signal is sent: but whether one may be is looked at first. */
+    /* Signal 0 sends nothing, but the permission is checked. */
     if (coopdl_sys(SYS_rt_tgsigqueueinfo, coopdl_pid, tid, 0, &none) < 0 &&
         coopdl_sys(SYS_tgkill, coopdl_pid, tid, 0) < 0)
         return "tgkill";
@@ -195,11 +198,12 @@ void coopdl_kick_collect(struct coopdl_thread *thread)
 {
     uint64_t kick = COOPDL_SIGSET_BIT(atomic_load(&coopdl_kick_signal)), mask;
     coopdl_sys(SYS_rt_sigprocmask, SIG_BLOCK, &kick, &mask, COOPDL_SIGSET_SIZE);
-    /* The kicker may have dropped it, or be about to, or run a hook: look again every so often. */
+    /* The kicker may have dropped the kick, or be about to, or run a hook: so look again every so
+     * often. */
     int64_t begun = coopdl_clock();
     for (int64_t pause = 50 * COOPDL_MICROSECOND; atomic_load(&thread->kick);
          pause += pause < COOPDL_MILLISECOND ? pause : 0) {
-        if (atomic_load(&thread->kick) == KICK_SENT && coopdl_clock() - begun > PATIENCE)
+        if (atomic_load(&thread->kick) == KICK_SENT && coopdl_clock() - begun > TIMEOUT)
             coopdl_kick_drop(thread);
         struct timespec wait = coopdl_timespec(pause);
         siginfo_t info;
@@ -227,7 +231,7 @@ void coopdl_kick_settle(struct coopdl_thread *thread)
 {
     if (atomic_load(&thread->kick))
         coopdl_kick_collect(thread);
-    /* The signal has put the visitor's look at our scopes behind us; in the language's terms this
-     * load does. */
+    /* The signal orders the visitor's reads of this thread's entries before what follows.  In terms
+     * of the language this load does. */
     (void)atomic_load(&thread->visits);
 }

@@ -2,19 +2,18 @@
 /*
  * last.c -- whether the scheduler is the last thread of a process.
  *
- * A process ends when main returns, but also when its last thread has ended:
- * after pthread_exit in main, or in a child whose first thread is the one that
- * forked, and ends as a thread does.  libc counts the threads for that, and
- * would count ours: such a process would stay for ever.  So the scheduler ends
- * too once it is the last, and libc goes on as it would have.
+ * A process ends when main returns.  It also ends when its last thread has ended: after
+ * pthread_exit in main, or in a forked child that ends as a thread does.  For that libc counts
+ * the threads, and would count the scheduler, so that such a process would never end.  So the
+ * scheduler ends once it is the last thread, and libc goes on as without it.
  *
- * That needs the first thread to have ended, or to be about to: and a thread that
- * has a record gives it back then.  So nobody looks as long as the first thread
- * has one.  Where it has none, and a thread that had one ends, the scheduler
- * begins to look at intervals.
+ * The scheduler can be the last only after the first thread has ended.  A first thread that has
+ * a record gives it back when it ends.  So the scheduler does not look as long as the first
+ * thread has a record.  Where it has none, and a thread with a record ends, the scheduler begins
+ * to look at intervals.
  *
- * In /proc/self/stat a first thread that has ended while others live is a
- * zombie, and counted.
+ * In /proc/self/stat a first thread that has ended while others live is a zombie, and is
+ * counted.
  */
 #include "core/last.h"
 

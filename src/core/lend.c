@@ -1,38 +1,38 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * lend.c -- a deadline for another thread of this process, from outside.
+ * lend.c -- one thread gives another thread of the process a deadline.
  *
- * Who waits for another thread without a way to give up (pthread_join) lends it
- * the deadline, as priority inheritance lends a priority; a runtime does the same
- * for a thread that it waits for by its own means.
+ * A thread that waits for another and cannot give up (pthread_join) lends the other its
+ * deadline, as priority inheritance lends a priority.  A runtime does the same for its own kinds
+ * of waits.
  *
  * What must hold:
- * - The loan is the borrower's outermost deadline: its shields hide it, and its
- *   own scopes go on inside it.
- * - The lender changes the borrower's word alone, never its entries.
- * - After it has been taken back no kick for it is under way, and the word holds
- *   what the borrower's own entries come to.  A call that had been kicked before
- *   may still be about to return EINTR: nobody else can see that.
+ * - The loan is the borrower's outermost deadline.  The borrower's shields hide it, and the
+ *   borrower's scopes stay inside it.
+ * - The lender changes the borrower's word, and never its entries.
+ * - After a loan was taken back no kick for it is under way, and the word is the one that
+ *   follows from the borrower's own entries.  A call that was kicked before may still be about
+ *   to return EINTR: nobody can see that from outside.
  *
- * How.  Holding the borrower's kick, the lender stores the loan (thread->lent), and
- * then in the word's place what the entries come to (recount.c).
+ * How: the lender takes the borrower's kick, stores the loan (thread->lent), and then stores the
+ * word that follows from the entries and the loan (recount.c).
  *
  * Interleavings.
- * - The borrower changes its word meanwhile: the lender's compare and exchange
- *   fails, and the borrower, which had to wait for the kick where its word was
- *   fired, looks at the loan again (scope.c, publish).
- * - The borrower has concealed its word: it is about to publish, and sees the loan.
- * - The borrower ends: it marks its record before it waits for the kick (thread.h),
- *   so the lender finds its id and has the record, or does not.
- * - The borrower has no record: one is reserved (thread.c).  Its kick makes the
- *   borrower claim one of its own, which takes the loan over.
- * - Two lenders at once: one has the kick, the other waits.  The last one counts.
- * - The lender is the scheduler's thread, inside the hook for the borrower: it has
- *   the kick already.
- * - Two threads that wait for each other, each in its kick's handler: the handler
- *   has given its own kick back before it lends.
- * - A signal of the program's in the middle, whose handler leaves by longjmp, would
- *   keep the kick for ever: all signals are blocked.
+ * - The borrower changes its word meanwhile.  The lender's compare and exchange fails.  The
+ *   borrower, which had to wait for the kick where its word was fired, reads the loan again
+ *   (publish in scope.c).
+ * - The borrower has concealed its word.  It is about to publish, and then reads the loan.
+ * - The borrower ends.  It marks its record before it waits for the kick (thread.h): so the
+ *   lender finds its id and has the record, or does not find it.
+ * - The borrower has no record.  One is reserved for it (thread.c).  The kick makes the borrower
+ *   claim a record of its own, which takes over the loan (claim.c).
+ * - Two threads lend at once.  One has the kick, and the other waits.  The later loan counts.
+ * - The lender is the scheduler's thread, inside the hook for the borrower.  It holds the kick
+ *   already.
+ * - Two threads wait for each other, each in the handler of its kick.  Each has given its own
+ *   kick back before it lends.
+ * - A signal of the program arrives, whose handler leaves by longjmp and so would keep the kick
+ *   for ever.  So all signals are blocked.
  */
 #include "coopdl.h"
 
@@ -79,13 +79,13 @@ static int try_to_lend(int32_t tid, int64_t deadline)
     int error = atomic_load(&thread->tid) == tid ? 0 : EAGAIN;
     if (!error) {
         set(thread, deadline);
-        /* No longer needed, or the thread has claimed one meanwhile. */
+        /* The record is no longer needed, or the thread has claimed one meanwhile. */
         if (atomic_load(&thread->reserved) && (deadline == TIME_NEVER || coopdl_has_record(tid))) {
             int32_t expected = tid;
             if (atomic_compare_exchange_strong(&thread->tid, &expected, LEAVING)) {
                 coopdl_forget(thread);
                 return coopdl_has_record(tid) ? EAGAIN : exists(tid) ? 0 : ESRCH;
-            } /* else it is taking this loan over, and waits for us to drop the kick */
+            } /* else it is taking over this loan, and waits for the kick */
         }
     }
     if (!asking)
@@ -135,7 +135,7 @@ void coopdl_await_begin(struct coopdl_await *await, int32_t tid)
         coopdl_lend_on(coopdl_self);
 }
 
-/* Where the thread has ended, what was reserved for it goes. */
+/* Where the thread has ended, the record that was reserved for it is freed. */
 void coopdl_await_end(struct coopdl_await *await)
 {
     awaiting = await->outer;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lend.h -- a deadline for another thread, and who waits for which. */
+/* lend.h -- lends a deadline to another thread, and notes which thread waits for which. */
 #ifndef COOPDL_CORE_LEND_H
 #define COOPDL_CORE_LEND_H
 
@@ -17,12 +17,12 @@ struct coopdl_await {
 void coopdl_await_begin(struct coopdl_await *await, int32_t tid);
 void coopdl_await_end(struct coopdl_await *await);
 
-/* The calling thread has expired: lends its deadline to the thread that it waits for, if it does.
- * Async-signal-safe. */
+/* The calling thread has expired: if it waits for another thread, it lends that thread its
+ * deadline.  Async-signal-safe. */
 void coopdl_lend_on(struct coopdl_thread *thread);
 
-/* coopdl_lend, where the deadlines are watched already: 0 or an errno.  Allocates nothing of
- * libc's, starts no thread. */
+/* coopdl_lend for callers that know the watcher to run: 0 or an errno.  It does not use libc's
+ * allocator, and starts no thread. */
 int coopdl_lend_to(int32_t tid, int64_t deadline);
 
 #endif

@@ -9,7 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* `length` is that of the whole text; what fits of it is in `text`, with a null at the end. */
+/* `length` is the length of the whole text; `text` has as much of it as fits, with a null at the
+ * end. */
 struct coopdl_line {
     char *text;
     size_t size, length;

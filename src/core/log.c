@@ -23,8 +23,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What a line may take up, with its end, `"}` and a newline; a value that does not fit is cut off.
- */
+/* The size of a line, and of its end: `"}` and a newline.  A value that does not fit is cut off. */
 enum { ROOM = 1024, END = 4 };
 
 struct entry {

@@ -2,12 +2,12 @@
 /*
  * maps.c -- which file an address lies in, by /proc/self/maps.
  *
- * What must hold: no lock, no allocation, nothing of libc.  dladdr takes the
- * dynamic loader's lock, and what else libc has for this is not in every libc.
- * So the kernel is asked.  Without /proc nothing is known.
+ * What must hold: no lock, no allocation, no function of libc. dladdr takes the dynamic loader's
+ * lock, and libc's other functions for this are not in every libc.  So the kernel is asked.
+ * Without /proc nothing is known.
  *
- * A library's own name (DT_SONAME) and the functions that it exports are read
- * from its memory: what the calling thread returns to stays mapped.
+ * A library's own name (DT_SONAME) and the functions that it exports are read from its memory.
+ * That memory stays mapped: the calling thread is going to return there.
  */
 #include "core/maps.h"
 
@@ -103,7 +103,7 @@ bool coopdl_file_at(const void *address, char *name, size_t size)
     return found;
 }
 
-/* What the dynamic section of a file says that is mapped from `load` to `end`. */
+/* The facts from the dynamic section of a file that is mapped from `load` to `end`. */
 struct object {
     uintptr_t load, end;
     const char *names;
@@ -112,7 +112,8 @@ struct object {
     uintptr_t own_name; /* 0: none */
 };
 
-/* Not every loader relocates what is there.  Null where it is outside. */
+/* The address in memory: not every loader relocates the addresses in this section.  Null where it
+ * lies outside. */
 static const void *inside(const struct object *object, uintptr_t at)
 {
     uintptr_t address = at < object->load ? object->load + at : at;
@@ -169,7 +170,7 @@ static bool read_object(uintptr_t base, uintptr_t address, struct object *object
     return object->names;
 }
 
-/* How many symbols there are: the hashes tell. */
+/* The number of symbols, from the hash table. */
 static uint32_t symbols_of(const struct object *object)
 {
     enum { HEADER = 4 };

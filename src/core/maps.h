@@ -6,8 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* The name of the file that is mapped there, without its directory; false, and "", if there is
- * none, or that cannot be told. */
+/* The name of the file that is mapped there, without its directory; false and "" if there is none
+ * or it cannot be found out. */
 bool coopdl_file_at(const void *address, char *name, size_t size);
 
 /* The same for an address that the calling thread's code returns to: the name that a library gives

@@ -1,25 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * move.c -- another deadline for a scope of another thread.
+ * move.c -- gives a scope of another thread another deadline.
  *
  * What must hold:
- * - The scope's thread is in no function that changes its scopes.  A lock of the caller's sees to
- *   that: a runtime's own one, which coopdl_enter and coopdl_leave are called with.
- * - Once this has returned nothing is cut for the old deadline.  A call that had been kicked for it
- *   before may still be about to return EINTR.
+ * - The scope's thread is in no function that changes its scopes.  The caller's lock sees to
+ *   that: the runtime's own lock, with which it calls coopdl_enter and coopdl_leave.
+ * - Once coopdl_move_there has returned, nothing is cut for the old deadline.  A call that was
+ *   kicked for it before may still be about to return EINTR.
  *
- * How.  Holding the thread's kick, so that nobody looks at its entries by the way, the entry is
- * changed, and then the word (recount.c).
+ * How: the caller takes the kick of the scope's thread, so that nobody else reads that thread's
+ * entries.  It changes the entry, and then the word (recount.c).
  *
  * Interleavings.
- * - The thread is in a call: its wrapper reads the entry's deadline, the old one or the new one.  A
- *   cap that was made for a later deadline is ended by the kick; one for an earlier deadline runs
- *   out, and the wrapper, which finds that nothing has expired, goes on.
- * - The thread fires its own word, since its cap ran out: recount looks again.
- * - A signal handler in the thread enters and leaves: it conceals the word, or overtakes the
- *   recount, and may wait for the kick.  So the kick is dropped, and all is done again.
- * - The thread has ended: it marks its record before it waits for the kick (thread.h), so its id is
- *   another, or the scope is not on its list.
+ * - The thread is in a call, and its wrapper reads the old deadline or the new one.  A cap that
+ *   was made for a later deadline is ended by the kick.  One that was made for an earlier
+ *   deadline runs out, the wrapper finds that nothing has expired, and goes on.
+ * - The thread fires its own word, since its cap has run out: recount.c looks again.
+ * - A signal handler in the thread enters and leaves a scope.  It conceals the word, or changes
+ *   it during the recount, and may then wait for the kick.  So the caller drops the kick, and
+ *   does everything again.
+ * - The thread ends.  It marks its record before it waits for the kick (thread.h), so the caller
+ *   finds another id, or finds that the scope is not on the thread's list.
  */
 #include "core/move.h"
 

@@ -2,32 +2,30 @@
 /*
  * pause.c -- how long a call that is cut waits first.
  *
- * A program that takes no error for an answer tries again, at once and for ever.
- * So from the fifth try on each first pauses: 1 ms, doubling, to 50 ms.
+ * A program that ignores the error of a cut call makes the call again, at once and for ever.  So
+ * from the fifth try on each call pauses before it fails: 1 ms, doubling, to 50 ms.
  *
  * What must hold:
- * - A loop of tries makes at most 60 in the first second after its deadline and
- *   25 in any later one.  A try is a call that is cut and is no sleep, or an
- *   attempt to connect, which may succeed at once each time.
- * - A pause lasts until a time.  A kick, and a signal of the program's, do not
- *   end it, but the end of the expiry does.
- * - A process that begins after the deadline begins at the longest pause: where
- *   each try is a process of its own, no process makes five.
+ * - A loop of tries makes at most 60 in the first second after its deadline, and 25 in any later
+ *   second.  A try is a cut call other than a sleep, or an attempt to connect, which may succeed
+ *   at once each time.
+ * - A pause lasts until a fixed time.  Neither a kick nor a signal of the program ends it.  The
+ *   end of the expiry does.
+ * - A process that begins after the deadline begins with the longest pause: in a loop where each
+ *   try is a process of its own, no process makes five tries.
  *
- * Sleeps are the exception.  A program that polls between short sleeps counts
- * them, and ends when it has slept for long enough by its own count: SQLite's
- * busy handler sleeps 100 ms at a time, 1,200 times before it gives up after
- * two minutes.  A pause of 50 ms before each would end that a minute late.  So a
- * sleep pauses for a share of what it had asked for: 1/8192, doubled for each
- * 128 s that the sleeps have asked for and for each 2,048 sleeps, to 1/16.  Two
- * minutes end 15 ms late, ten minutes two seconds; sleeps of 1 s without end
- * come to 20 a second.  Shares are owed until they come to 1 ms, since the
- * kernel's shortest sleep is longer than most; what asked for less than 1 ms
- * counts as that.
+ * Sleeps are treated in another way.  A program that polls between short sleeps adds up their
+ * durations, and gives up when the sum is long enough.  SQLite's busy handler sleeps 100 ms at a
+ * time, 1,200 times.  A pause of 50 ms before each sleep would end it a minute late.
  *
- * Tries and sleeps are counted apart.  A loop that polls and then sleeps is
- * paused by its poll as if it did not sleep, and that poll is not forgiven for
- * the sleeps.
+ * So a sleep pauses for a share of its own duration: 1/8192, doubled for each 128 s that the
+ * sleeps have asked for and for each 2,048 sleeps, up to 1/16.  A loop of two minutes ends 15 ms
+ * late, one of ten minutes two seconds late; endless sleeps of 1 s come to 20 a second.  Shares
+ * are added up until they come to 1 ms, since the kernel's shortest sleep is longer than most
+ * shares.  A sleep of less than 1 ms counts as 1 ms.
+ *
+ * Tries and sleeps are counted apart.  In a loop that polls and then sleeps, the poll pauses as
+ * if there were no sleeps.
  */
 #include "core/pause.h"
 

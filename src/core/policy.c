@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * policy.c -- the environment, read once before main.
+ * policy.c -- reads the environment once, before main.
  *
- * Who asked for a deadline must not run without one: a value that cannot be
- * understood ends the process here.  Under AT_SECURE the environment is not
- * ours to trust and is ignored.
+ * A program that was given a deadline must not run without it: a value that cannot be understood
+ * ends the process here.  Under AT_SECURE the environment is not trusted, and is ignored.
  *
- * It walks `environ` itself: a program may bring a getenv and setenv of its own
- * (bash does), which are not ready yet.  The values are copied, since programs
- * write their titles over the environment.
+ * This file walks `environ` itself: a program may bring its own getenv and setenv (bash does),
+ * which are not ready yet.  The values are copied, since programs overwrite the environment with
+ * their titles.
  */
 #include "core/policy.h"
 
@@ -74,7 +73,8 @@ static const char *get(const char *name)
     return entry ? *entry + strlen(name) + 1 : NULL;
 }
 
-/* Adds or replaces "NAME=value", in a new array: what the program was started with is its own. */
+/* Adds or replaces "NAME=value" in a new array: the array that the program was started with stays
+ * unchanged. */
 static void put(const char *name, char *entry)
 {
     char **place = find(name);
@@ -96,7 +96,7 @@ static void put(const char *name, char *entry)
     environ = fresh;
 }
 
-/* COOPDL_NEVER for `off`, `infinity`, and what is longer than can be counted. */
+/* COOPDL_NEVER for `off`, `infinity`, and durations that are too long to be represented. */
 static int64_t duration(const char *name, const char *value)
 {
     int64_t ns = COOPDL_NEVER;
@@ -135,7 +135,7 @@ static void read_deadline(void)
                       "is not a time; accepted: nanoseconds of CLOCK_MONOTONIC, as the library "
                       "writes it for its children");
     const char *budget = get("COOPDL_BUDGET");
-    /* Who has left the session of its budget has an end that never comes. */
+    /* A process that has left the session of its budget has a deadline that never comes. */
     if (budget && !(text && deadline == COOPDL_NEVER)) {
         int64_t length = timeout("COOPDL_BUDGET", budget);
         int64_t end = coopdl_later(coopdl_clock(), length);
@@ -165,10 +165,10 @@ static int64_t next_number(const char **text)
     return coopdl_number(digits, INT64_MAX);
 }
 
-/* What the command coopdl tells of itself, since it takes the steps of the ladder: which process it
- * has started (0: each counts as that), its signal, its grace, how long after that it kills, its
- * own id, and the process group that it signals; and its descriptor that takes what was stuck,
- * unless it does not want to know. */
+/* What the command coopdl says about itself, since it takes the steps of the ladder.  First come
+ * the process that it has started (0: each process counts as that one), its signal and its grace.
+ * Then come how long after the grace it kills, its own id, and the process group that it signals.
+ * Last comes the descriptor for its record of ended calls, unless it keeps none. */
 static void read_command(void)
 {
     const char *text = get("COOPDL_COMMAND"), *rest = text;
@@ -249,9 +249,9 @@ static void read_signal(void)
                           "the number of one of them");
         return;
     }
-    /* High up, where the least is in use: 64 is valgrind's, the low ones are everybody's.  A
-     * realtime signal that may not be queued is never sent, so without a queue it is SIGURG,
-     * which is ignored by default. */
+    /* A high number, which few programs use: 64 is valgrind's, and the low ones are common.  Where
+     * no signal can be queued, a realtime signal is never sent: then the kick is SIGURG, which is
+     * ignored by default. */
     struct rlimit queue;
     coopdl_policy.signal = SIGRTMAX - 5;
     if (coopdl_sys(SYS_prlimit64, 0, RLIMIT_SIGPENDING, 0, &queue) == 0 && queue.rlim_cur == 0)

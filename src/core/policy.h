@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* policy.h -- what the environment asks for. */
+/* policy.h -- the settings from the environment. */
 #ifndef COOPDL_CORE_POLICY_H
 #define COOPDL_CORE_POLICY_H
 
@@ -15,16 +15,17 @@ struct coopdl_policy {
     enum coopdl_errno_policy error;
     int64_t hangup, grace, kill_after; /* ns; COOPDL_NEVER: off */
     int signal;
-    int end_signal;  /* who is signalled at once at the budget's end gets this one; 0: nobody is */
-    int64_t cleanup; /* ns; how long who handles that signal has from then on */
+    int end_signal;  /* the signal for processes that are signalled at once at the budget's end; 0:
+                        none is */
+    int64_t cleanup; /* ns; how long a process that handles that signal has from then on */
     bool command;    /* this process is the one that was started with the budget */
     int32_t supervisor; /* the coopdl that takes the steps of the ladder; 0: the process does */
     int32_t group;      /* the process group that it signals; 0: COMMAND alone */
-    bool tree;          /* who leaves the session keeps the budget */
-    bool read_error;    /* stdio's read is told an error, and nobody is signalled for it */
+    bool tree;          /* a process that leaves the session keeps the budget */
+    bool read_error;    /* stdio's read fails, and no process is signalled for it */
     bool trap;
     char log[4096];     /* "": no log; "-": stderr; else a path */
-    bool debug;         /* and also why something is deferred */
+    bool debug;         /* also says why an exception is deferred */
     bool log_json;      /* its lines are JSON objects */
     char witness[40];   /* where coopdl reads which calls were ended; "": nowhere */
     char report[40];    /* coopdl's table of waits; "": nothing is measured */

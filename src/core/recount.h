@@ -5,12 +5,12 @@
 
 #include "core/thread.h"
 
-/* Waits until the kick of another thread is the caller's, who drops it (kick.h).  All of the
- * caller's signals are blocked. */
+/* Takes the kick of another thread, and waits for it if necessary; the caller drops it (kick.h).
+ * All of the caller's signals are blocked. */
 void coopdl_kick_await(struct coopdl_thread *thread);
 
-/* Holding the kick: stores as that thread's word what its entries and what is lent to it come to.
- * False if the thread has changed its word meanwhile, or is about to. */
+/* Holding the kick: stores the word that follows from that thread's entries and its loan.  False if
+ * the thread has changed its word meanwhile, or is about to. */
 bool coopdl_recount(struct coopdl_thread *thread);
 
 #endif

@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * scheduler.c -- one thread, started at the first scope, that sleeps on a futex
- * until the earliest deadline.
+ * scheduler.c -- the watcher of the deadlines: one thread, started at the first scope, that
+ * sleeps on a futex until the earliest deadline.
  *
- * Why a thread and not a timer per thread: a timer that goes off after its
- * scope was left would put an EINTR into a thread that has no deadline any
- * more.  Here a stale wake-up happens on this thread and harms nobody.
+ * Why a thread and not a timer for each thread: a timer that goes off after its scope was left
+ * would put an EINTR into a thread that has no deadline any more.  Here a late wake-up happens
+ * on the scheduler's thread, where it does no harm.
  *
- * What must hold: the scheduler sleeps no longer than until the earliest armed
- * word.
+ * What must hold: the scheduler sleeps no longer than until the earliest armed word.
  *
- * Interleaving of a round (wake = never; look at all words; wake = earliest;
- * sleep) and of a thread that arms (store the word; look at wake), both
- * sequentially consistent:
- * - the word is stored before the look: it is counted in;
- * - it is stored after the look: the thread then sees `never`, or the earliest
- *   of the others.  If its own is earlier it changes `alarms` and wakes the
- *   futex; a futex that has not begun to sleep sees the changed value and does
- *   not.
- * So entering and leaving a scope that is later than what the scheduler waits
- * for makes no system call.
+ * Interleaving of the scheduler's round (wake = never; read all words; wake = earliest; sleep)
+ * and of a thread that arms (store the word; read wake), both sequentially consistent:
+ * - The thread stores its word before the scheduler reads it: the deadline is among those that
+ *   the scheduler found.
+ * - The thread stores its word after the scheduler has read it: the thread then finds `never` in
+ *   wake, or the earliest deadline of the others.  If its own is earlier, it changes `alarms`
+ *   and wakes the futex.  A futex that has not begun to sleep sees the changed value and does
+ *   not sleep.
+ *
+ * So a loop that enters and leaves a scope makes no system call, as long as its deadline is
+ * later than the one that the scheduler waits for.
  */
 #include "core/scheduler.h"
 
@@ -39,7 +39,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-/* Enough for a runtime's hook; only what is touched is ever paid for. */
+/* Enough for a runtime's hook; memory that is not touched costs nothing. */
 enum { STACK_SIZE = 256 * 1024 };
 
 static pthread_mutex_t starting = PTHREAD_MUTEX_INITIALIZER;
@@ -139,7 +139,8 @@ void coopdl_scheduler_rest(void)
 {
     if (!atomic_load(&coopdl_scheduler_running) || coopdl_sys(SYS_gettid) == coopdl_scheduler_tid())
         return;
-    /* Two ends of a round: the first may be that of one that began before. */
+    /* Waits for two ends of a round: the first may be the end of a round that began before this
+     * call. */
     uint32_t begun = atomic_load(&rounds);
     while (atomic_load(&rounds) - begun < 2) {
         coopdl_scheduler_rouse();

@@ -7,7 +7,7 @@
 
 int coopdl_scheduler_launch(void);
 
-/* Starts it if it does not run: 0 or an errno. */
+/* Starts the scheduler's thread if it does not run: 0 or an errno. */
 static inline int coopdl_scheduler_start(void)
 {
     return __builtin_expect(atomic_load_explicit(&coopdl_scheduler_running, memory_order_relaxed),
@@ -16,13 +16,13 @@ static inline int coopdl_scheduler_start(void)
                : coopdl_scheduler_launch();
 }
 
-/* Waits until the round that the scheduler is in has ended. */
+/* Waits until the scheduler has ended its current round. */
 void coopdl_scheduler_rest(void);
 
 /* The calling thread, which has a record, ends. */
 void coopdl_scheduler_loses(void);
 
-/* In a forked child: there is none any more. */
+/* In a forked child, which has no scheduler. */
 void coopdl_scheduler_forked(void);
 
 #endif

@@ -1,26 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * scope.c -- a thread's stack of deadlines, and the word that says what it comes to.
+ * scope.c -- a thread's stack of deadlines, and the word that says which deadline rules.
  *
- * The scopes are the truth; the thread's word (thread.h) is what they come to:
- * the earliest deadline that is not delivered, from the innermost scope down to
- * the innermost shield, the budget, or what is lent from outside (lend.c).  Every
- * change is made in two steps, the list first and the word after it (publish).  A scope that is on
- * the list already is changed only while the word says so (conceal), since whoever holds the kick
- * of a fired thread walks the list.
+ * The entries are the truth, and the thread's word (thread.h) follows from them.  It holds the
+ * earliest deadline that is not delivered, of all entries from the innermost scope down to the
+ * innermost shield.  Where there is no shield, the budget and the deadline that was lent
+ * (lend.c) are among them.  Every change has two steps: the list first, and the word after it
+ * (publish).  An entry that is on the list is changed only while the word is concealed, since
+ * whoever holds the kick of a fired thread reads the list.
  *
  * Interleavings.
- * - A signal handler enters and leaves between the two steps: it puts the list
- *   back as it found it (but see coopdl_add_entry) and computes the word from it; the second
- *   step is then repeated with the same result.
- * - The scheduler fires the old word before the second step: the exchange in
- *   publish shows FIRED, and the thread waits until that kick has been taken,
- *   so that no EINTR lands after leaving.  After the second step its compare
- *   and exchange fails.
- * - The scheduler computes when to wake while a word changes: scheduler.c.
- * - Another thread lends a deadline while publish runs: it stores the loan and then
- *   the word, publish stores the word and then looks at the loan again.  So either
- *   the lender's word stands, or publish goes round once more.
+ * - A signal handler enters and leaves a scope between the two steps.  It leaves the list as it
+ *   found it (but see coopdl_add_entry) and stores the word that follows from it.  The second
+ *   step then stores the same word.
+ * - The scheduler fires the old word before the second step.  The exchange in publish returns a
+ *   fired word, and the thread waits until that kick has arrived, so that no EINTR lands after
+ *   the scope was left.  After the second step the scheduler's compare and exchange fails.
+ * - The scheduler computes when to wake while a word changes: see scheduler.c.
+ * - Another thread lends a deadline during publish.  The lender stores the loan and then the
+ *   word. publish stores the word and then reads the loan again.  So either the lender's word
+ *   stands, or publish repeats its second step.
  */
 #include "core/scope.h"
 
@@ -56,11 +55,11 @@ int64_t coopdl_ruling(struct coopdl_thread *thread)
     if (live != TIME_NEVER)
         return live;
     return delivered == TIME_NEVER ? WORD_NEVER
-                                   : delivered | WORD_UNARMED | WORD_FIRED | WORD_PEACE;
+                                   : delivered | WORD_UNARMED | WORD_FIRED | WORD_HANDLING;
 }
 
-/* Whether a deadline is delivered that the word, which is that of one yet to expire, does not show.
- */
+/* Whether a deadline is delivered that the word does not show, since the word is that of one yet to
+ * expire. */
 static bool hides_delivered(struct coopdl_thread *thread)
 {
     uint32_t depth;
@@ -113,9 +112,9 @@ int64_t coopdl_publish(struct coopdl_thread *thread)
             coopdl_kick_settle(thread);
         }
     }
-    /* Never later than what the scheduler waits for, unless a deadline came up that had been
-     * hidden: one that has passed already is in force at once.  With hooks the scheduler asks
-     * first. */
+    /* The new deadline is never later than the one that the scheduler waits for, unless a hidden
+     * deadline became visible: one that has passed already is in force at once.  With hooks the
+     * scheduler asks first. */
     if (unlikely(coopdl_wakes(slab, deadline))) {
         if (!coopdl_hooked() && deadline <= coopdl_clock())
             coopdl_fire_self(thread);
@@ -134,8 +133,8 @@ void coopdl_conceal(struct coopdl_thread *thread)
     }
 }
 
-/* A handler that comes between the two stores uses the same place, or moves the entries; what it
- * left there is replaced. */
+/* A signal handler between the two stores uses the same place, or moves the entries; what it has
+ * left there is overwritten. */
 bool coopdl_add_entry(struct coopdl_thread *thread, coopdl_scope *scope, int64_t deadline,
                       uint32_t flags)
 {
@@ -152,7 +151,7 @@ bool coopdl_add_entry(struct coopdl_thread *thread, coopdl_scope *scope, int64_t
     return true;
 }
 
-/* What is lent as an entry; counts of its own belong to each loan. */
+/* The loan as an entry; each loan has counts of its own. */
 static struct coopdl_entry *borrowed(struct coopdl_thread *thread, int64_t lent)
 {
     if (thread == coopdl_self && thread->borrowed.deadline != lent)

@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * supervisor.c -- whether the command coopdl that has started this process is
- * still there.
+ * supervisor.c -- whether the command coopdl that has started this process still lives.
  *
- * coopdl sends the signals of the ladder itself, to COMMAND and to its own process
- * group.  What has left the group, and what is still there when coopdl has ended,
- * has to take the steps of the ladder itself.
+ * coopdl sends the signals of the ladder itself, to COMMAND and to its own process group.  A
+ * process that has left the group, or is still there when coopdl has ended, must take the steps
+ * of the ladder itself.
  *
- * What must hold: another process that has got coopdl's id is not taken for it.
- * So coopdl is looked for among the ancestors: it is the reaper of all that it has
- * started, and so an ancestor as long as it lives.  When it ends, its children go
- * to a process that was there beside it, whose id is another one.
+ * What must hold: another process that has got coopdl's id is not taken for coopdl.  So this
+ * file looks for coopdl among its ancestors: coopdl is the reaper of all that it has started,
+ * and so an ancestor as long as it lives.  When coopdl ends, its children get another reaper,
+ * which lived at the same time and so has another id.
  *
- * Interleavings: an ancestor ends between two looks, and the next one cannot be
- * found.  Then, and where /proc does not show others' processes, it counts as
- * there as long as any process has its id.
+ * Interleaving: an ancestor ends between two steps of the search, and the next one cannot be
+ * found.  Then coopdl counts as alive as long as any process has its id.  The same holds where
+ * /proc does not show the processes of others.
  */
 #include "core/supervisor.h"
 

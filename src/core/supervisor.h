@@ -8,7 +8,7 @@
 /* False where there was none.  Async-signal-safe. */
 bool coopdl_supervised(void);
 
-/* Whether it signals this process at the end of the grace, if it is there then. */
+/* Whether coopdl signals this process at the end of the grace, if it lives then. */
 bool coopdl_supervisor_signals(void);
 
 #endif

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * symbol.c -- symbols by name, before main.
+ * symbol.c -- finds libc's functions by name, before main.
  *
- * dlsym takes the dynamic loader's lock, looks for its caller and compares
- * versions anew for each name, and allocates where it finds nothing; dlopen
- * allocates always.  For all the names of the table that is most of what the
- * library costs a short program, and a program may count its allocations.  So
- * hashes are looked up here in the objects of the loader's list, in its order;
- * all that the program is linked to is there before a constructor runs.
+ * For each name dlsym takes the dynamic loader's lock, finds out its caller, compares versions,
+ * and allocates where it finds nothing. dlopen always allocates.  For all the names of the table
+ * that would be most of the library's cost in a short program, and a program may count its
+ * allocations.  So this file looks names up in the hash tables of the objects on the loader's
+ * list, in the order of that list.  All objects that the program is linked to are on it before a
+ * constructor runs.
  *
- * What must hold: the answer is dlsym's.
- * - A symbol with versions is the default one, or one without.
- * - What is not simply a function (an indirect one, of which libc chooses the
- *   code when asked) is left to dlsym.
- * - With another libc than glibc, where libc does not lie behind us, as in a
- *   program that has loaded this library by dlopen, or where an object there has
- *   no such hashes, all is left to dlsym.
+ * What must hold: the result is the same as dlsym's.
+ * - Of a symbol with versions it is the default version, or else the one without a version.
+ * - A symbol that is not a plain function is left to dlsym, such as an indirect one, whose code
+ *   libc chooses at run time.
+ * - All names are left to dlsym where the libc is not glibc.  So they are where libc does not lie
+ *   behind this library on the list, as in a program that has loaded the library by dlopen, and
+ *   where an object there has no such hash table.
  */
 #include "core/symbol.h"
 

@@ -6,11 +6,12 @@
 
 #include <stdbool.h>
 
-/* The next function of that name behind this library, as dlsym(RTLD_NEXT) finds it; null if there
- * is none. */
+/* The next function of that name after this library, as dlsym(RTLD_NEXT) finds it; null if there is
+ * none. */
 void *coopdl_next(const char *name);
 
-/* libc's own, whoever is in front of it; null if it is not to be had. */
+/* libc's own function, whatever library defines the same name before libc; null if it cannot be
+ * found. */
 void *coopdl_in_libc(const char *name);
 
 /* Whether the first function of that name, which the program sees, is this library's. */

@@ -14,7 +14,8 @@
 #include <sys/syscall.h>
 
 #if defined(__clang_analyzer__)
-/* The analyzer looks into inline functions, but not at what assembly writes through a pointer. */
+/* The analyzer reads inline functions, but not the memory that assembly writes through a pointer.
+ */
 long coopdl_sys6(long nr, long a, long b, long c, long d, long e, long f);
 #elif defined(__x86_64__)
 static inline long coopdl_sys6(long nr, long a, long b, long c, long d, long e, long f)

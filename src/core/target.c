@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * target.c -- what a call waits for: a connection by its peer, a file by its
- * path, a child by its command.
+ * target.c -- describes what a call waits for: a connection by its peer, a file by its path, a
+ * child by its command.
  *
- * Asked of the kernel at the first cut of a deadline, since the program's
- * clean-up closes what it was.  Of several descriptors it is the first that is a
- * connection to another machine's address, or else the first.
+ * The kernel is asked at the first cut of a deadline, since the program's clean-up closes the
+ * descriptor.  Of several descriptors the first connection to another machine is described, or
+ * else the first descriptor.
  *
- * What must hold: async-signal-safe, and it waits for nothing.  What is read
- * through a pointer of the program's the kernel has read before, in the call
- * that has been ended.
+ * What must hold: all code here is async-signal-safe, and waits for nothing.  Memory of the
+ * program is read only where the kernel has read it before, in the call that has been ended.
  */
 #include "core/target.h"
 

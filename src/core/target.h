@@ -5,7 +5,8 @@
 
 #include "core/thread.h"
 
-/* Describes what the call at this place is on: `target`, `descriptor` and `silent` of the cut. */
+/* Describes the target of the call at this place: fills in `target`, `descriptor` and `silent` of
+ * the cut. */
 void coopdl_target(const struct coopdl_place *place, struct coopdl_cut *cut);
 
 #endif

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * thread.c -- the records: won by a thread at its first deadline (claim.c), free
- * again at its end.
+ * thread.c -- the records of threads: a thread takes one at its first deadline (claim.c), and
+ * frees it at its end.
  *
- * What must hold: winning one is async-signal-safe and takes no lock; a record
- * that is in use belongs to a thread that lives, or the kicker finds out
- * (ESRCH) and takes it back.
+ * What must hold: taking a record is async-signal-safe and takes no lock.  A record that is in
+ * use belongs to a thread that lives; otherwise the kicker gets ESRCH, and frees the record.
  *
- * Interleavings.  Two threads that want one at once: a free record is won with a
- * compare and exchange on its tid.  The scheduler that reads a record while it is
- * being won sees WORD_NEVER until the owner stores a word.
+ * Interleavings.  Two threads take a record at once: a free record is taken with a compare and
+ * exchange on its tid, which one of them wins.  The scheduler reads a record while it is being
+ * taken: it sees WORD_NEVER until the owner stores a word.
  */
 #include "core/thread.h"
 
@@ -24,8 +23,8 @@ bool coopdl_budgeted, coopdl_measures;
 /* The first slab costs nothing until it is touched; most processes need no other. */
 struct coopdl_slab coopdl_slabs;
 
-/* Where a record was last won, or given back: looked at first, lest each of many
- * threads look through all slabs that are full.  If it is full itself, all are looked at. */
+/* The slab in which a record was last taken or freed.  It is searched first, so that each of many
+ * threads does not search all the full slabs.  If it is full itself, all are searched. */
 static struct coopdl_slab *_Atomic roomy = &coopdl_slabs;
 
 static struct coopdl_slab *next_slab(struct coopdl_slab *slab)
@@ -51,7 +50,8 @@ static struct coopdl_thread *win_record_in(struct coopdl_slab *slab)
         int32_t nobody = 0;
         if (atomic_load_explicit(&thread->tid, memory_order_relaxed) != 0)
             continue;
-        atomic_store(&thread->number, (uint8_t)i); /* whoever wins it: it is the same */
+        atomic_store(&thread->number,
+                     (uint8_t)i); /* every thread that tries stores the same value */
         if (atomic_compare_exchange_strong(&thread->tid, &nobody, LEAVING))
             return thread;
     }
@@ -79,7 +79,7 @@ static void reset(struct coopdl_thread *thread)
     thread->borrowed = (struct coopdl_entry){.deadline = TIME_NEVER};
     atomic_store(&thread->selector, TRAP_OPEN);
     atomic_store(&thread->asleep, AWAKE);
-    thread->trapped = thread->dozed = thread->told = false;
+    thread->trapped = thread->dozed = thread->cut_by_trap = false;
     thread->waiting.begun = 0;
     thread->reaping = (struct coopdl_reaping){0};
     thread->reaps = thread->wrapped = thread->unsaid = false;

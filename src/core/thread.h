@@ -2,50 +2,48 @@
 /*
  * thread.h -- one record for each thread that has, or had, a deadline.
  *
- * The word.  All that others need to know of a thread is one 64-bit word: its
- * ruling deadline, in multiples of 8 ns, with two flags in the low bits.
+ * The word.  Other threads need to know one 64-bit word of a thread: its ruling deadline, in
+ * multiples of 8 ns, with flags in the low bits.
  *
- *     WORD_NEVER             no deadline
- *     deadline               armed: the scheduler fires it once that has passed
- *     deadline|FIRED         expired: calls that would wait are cut
- *     deadline|FIRED|PEACE   expired, but a runtime's exception is being handled:
- *                            nothing is cut, the hook is asked again
- *     WORD_CONCEALED         no deadline for a moment: the thread is changing its
- *                            entries, and stores another word at once
- *     time|FIRED|PEACE|MOMENT
- *                            for a moment, so that who holds the kick may look at the
- *                            entries: no exception is being handled
+ *     WORD_NEVER                no deadline
+ *     deadline                  armed: the watcher fires it once that time has passed
+ *     deadline|FIRED            expired: calls that would wait are cut
+ *     deadline|FIRED|HANDLING   expired, but a runtime's exception is being handled:
+ *                               nothing is cut, and the hook is asked again
+ *     WORD_CONCEALED            no deadline for a moment: the thread is changing its
+ *                               entries, and stores another word at once
+ *     time|FIRED|HANDLING|MOMENT
+ *                               fired for a moment, so that the holder of the kick may
+ *                               read the entries; no exception is being handled
  *
- * All but the armed ones are negative, so that one comparison with a time sorts
- * out whether it lies before an armed deadline.
+ * All but the armed words are negative, so that one comparison tells whether a time lies before
+ * an armed deadline.
  *
- * Since the deadline is part of the word, whoever fires with a compare and
- * exchange fires the deadline that he looked at: that the word went to another
- * value and came back in between does no harm, since equal words are equal
- * deadlines.
+ * The deadline is part of the word.  So a thread that fires with a compare and exchange fires
+ * the deadline that it has read.  The word may have changed and come back in between: that does
+ * no harm, since equal words mean equal deadlines.
  *
- * Who writes.  The thread itself stores any word (scope.c).  Anybody who holds
- * the thread's kick (below) may set FIRED on a deadline that has passed, and
- * set or clear PEACE on a fired one.  The thread may fire itself.  Who lends it a
- * deadline stores what the entries come to then, with compare and exchange
- * (lend.c).
+ * Who writes the word.  The thread itself stores any word (scope.c), and may fire itself.  The
+ * holder of the thread's kick may set FIRED on a deadline that has passed, and set or clear
+ * HANDLING on a fired word.  A lender stores the word that follows from the entries, with
+ * compare and exchange (lend.c).
  *
- * The kick.  None, or taken while someone is about to signal the thread, or
- * sent while the signal has not arrived (kick.c).  It is taken before the word
- * is looked at, and a leaving thread changes the word before it looks at the
- * kick: so either the kicker sees the new word and does nothing, or the leaver
- * sees the kick and waits.  Whoever holds it for a fired thread may read that thread's
- * entries: none is left or changed meanwhile, though some may be added.  A thread
- * that gives its record back marks it first (LEAVING) and then waits for the kick:
- * who holds the kick and then finds the thread's id has the record until he drops it.
+ * The kick is in one of three states: none; taken, while someone is about to signal the thread;
+ * sent, while the signal has not arrived (kick.c).  A kicker takes the kick before it reads the
+ * word.  A thread that leaves a scope changes its word before it reads the kick.  So either the
+ * kicker sees the new word and does nothing, or the thread sees the kick and waits.  The holder
+ * of a fired thread's kick may read that thread's entries: none is left or changed meanwhile,
+ * but some may be added.  A thread that gives its record back marks the record first (LEAVING),
+ * and then waits for the kick.  So whoever holds the kick and then finds the thread's id has the
+ * record until it drops the kick.
  *
- * The entries.  A thread's stack of deadlines, one for each scope that it is
- * inside, the budget at the bottom.  They are kept here and not in the caller's
- * scopes, which may be gone when nobody left them.  Outside of all of them is the
- * deadline that another thread has lent (lend.c); its entry is the thread's own.
+ * The entries are a thread's stack of deadlines: one for each scope that the thread is inside,
+ * and the budget at the bottom.  They are kept here and not in the caller's scopes, whose memory
+ * may be gone when a scope was not left.  Outside of all of them lies the deadline that another
+ * thread has lent (lend.c), whose entry is a field of the record.
  *
- * Records live in slabs, are recycled and never unmapped: the scheduler reads
- * them while threads die.
+ * Records lie in slabs, and are used again but never unmapped: the scheduler reads them while
+ * threads end.
  */
 #ifndef COOPDL_CORE_THREAD_H
 #define COOPDL_CORE_THREAD_H
@@ -57,7 +55,7 @@
 #include <stddef.h>
 
 #define WORD_FIRED 1
-#define WORD_PEACE 2
+#define WORD_HANDLING 2
 #define WORD_MOMENT 4
 #define WORD_FLAGS 7
 #define WORD_UNARMED INT64_MIN
@@ -67,9 +65,8 @@
 #define WORD_NEVER (TIME_NEVER | WORD_UNARMED)
 #define WORD_CONCEALED (WORD_NEVER | WORD_MOMENT)
 
-/* In the place of a thread's id: its record is being made, or given back; or it was reserved for a
- * thread that has claimed another, and is free once nobody holds its kick. */
-enum { LEAVING = -1, ORPHANED = -2 };
+/* In the place of a thread's id: its record is being made, or given back. */
+enum { LEAVING = -1 };
 
 /* How long after firing a thread is visited again, in ns; it doubles from there (tick.c). */
 #define COOPDL_FIRST_BACKOFF 1000000
@@ -77,13 +74,13 @@ enum { LEAVING = -1, ORPHANED = -2 };
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
-/* What the kick's handler always runs is not instrumented: the handler may interrupt
+/* The code that every kick's handler runs is not instrumented: the handler may interrupt
  * ThreadSanitizer's runtime inside an atomic operation, whose lock that thread then holds. */
 #define IN_HANDLER __attribute__((no_sanitize("thread")))
 
 enum { TRAP_OPEN, TRAP_SHUT };
 
-/* What a trapped thread may be asleep in: nothing, or what only another kick ends. */
+/* What a trapped thread may be asleep in: nothing, or a call that only another kick ends. */
 enum { AWAKE, ASLEEP_FUTEX, ASLEEP_MOMENT, ASLEEP_CALL };
 
 /* Bits in an entry's flags. */
@@ -103,8 +100,8 @@ struct coopdl_entry {
     uint16_t hung;    /* how many of the cuts were on sockets that may be hung up (hangup.c) */
     uint16_t noted;   /* what it has ended first is in the record (evidence.c) */
     uint32_t hung_at; /* `cuts` when the last of them was counted */
-    int64_t slept;    /* what the sleeps had asked for, ns */
-    int64_t owed;     /* what the sleeps are to pause and have not, ns */
+    int64_t slept;    /* the sum of the sleeps' durations, ns */
+    int64_t owed;     /* the pauses that the sleeps still owe, ns */
 };
 
 /* A wait by epoll_* that has been cut and is made again (preload/wait.c). */
@@ -115,7 +112,7 @@ struct coopdl_waiting {
     int fd;
 };
 
-/* What a call was made on that a deadline ends (evidence.c). */
+/* The target of a call that a deadline ends (evidence.c). */
 enum coopdl_object {
     ON_NOTHING,
     ON_DESCRIPTOR, /* a */
@@ -127,9 +124,9 @@ enum coopdl_object {
     ON_PATH        /* a: the path */
 };
 
-/* Where a call was made, and on what: said on the way to its cut. */
+/* The caller and the target of a call, filled in on the way to its cut. */
 struct coopdl_place {
-    const void *caller; /* to whom it returns; null: not known */
+    const void *caller; /* the address that it returns to; null: not known */
     int64_t begun;      /* when it began to wait; 0: not known */
     enum coopdl_object object;
     long a, b, c, d;
@@ -142,7 +139,7 @@ struct coopdl_interrupted {
     uintptr_t stack;
 };
 
-/* What a wait for a child has found before its caller knows (core/ending.c). */
+/* The child that a wait has reaped, before the caller of the wait knows (core/ending.c). */
 struct coopdl_reaping {
     int32_t pid; /* 0: nothing */
     int status;
@@ -158,22 +155,22 @@ struct coopdl_thread {
     _Atomic bool reserved;          /* for a thread that has not claimed it (lend.c) */
     _Atomic uint8_t number;         /* in its slab; there before the record is first in use */
     _Atomic int64_t lent;           /* by another thread; TIME_NEVER: nothing */
-    _Atomic int64_t lent_delivered; /* the one whose exception a runtime is handling */
+    _Atomic int64_t lent_delivered; /* the loan whose exception is being handled */
 
     /* When a fired thread is visited next, and how long after that again (tick.c). */
     _Atomic int64_t visit;
     _Atomic int64_t backoff;
-    _Atomic uint32_t visits; /* counted by the visitor when he has done with the scopes */
+    _Atomic uint32_t visits; /* how often a visitor has finished with the scopes */
     _Atomic bool kicked;     /* since it was fired */
 
-    /* The trap (src/trap/).  `selector` is the byte that the kernel looks at before each system
-     * call of a thread that is `trapped`: TRAP_OPEN or TRAP_SHUT.  Who finds it shut need not kick
-     * a thread again, but for what it is `asleep` in. */
+    /* The trap (src/trap/).  `selector` is the byte that the kernel reads before each system call
+     * of a thread that is `trapped`: TRAP_OPEN or TRAP_SHUT.  A thread with a shut selector is
+     * kicked again only for the call that it is `asleep` in. */
     _Atomic uint8_t selector;
     bool trapped;
-    bool dozed; /* the last call that was seen was asleep in a futex */
-    bool told;  /* the trap has cut a call: the wrapper around it counts it no second time */
-    bool reaps; /* a wrapper's wait for a child is */
+    bool dozed;       /* the last call that was seen was asleep in a futex */
+    bool cut_by_trap; /* a call was: the wrapper around it does not count it again */
+    bool reaps;       /* a wrapper's wait for a child is */
     _Atomic uint8_t asleep;
 
     _Atomic uint32_t depth;
@@ -266,7 +263,7 @@ IN_HANDLER static inline int64_t coopdl_load(const struct coopdl_thread *thread)
 /* Expired, and no runtime's exception is being handled. */
 IN_HANDLER static inline bool coopdl_cutting(const struct coopdl_thread *thread)
 {
-    return (coopdl_load(thread) & (WORD_FIRED | WORD_PEACE)) == WORD_FIRED;
+    return (coopdl_load(thread) & (WORD_FIRED | WORD_HANDLING)) == WORD_FIRED;
 }
 
 /* Every record in use, one after the other: `record` null gives the first. */
@@ -278,23 +275,23 @@ bool coopdl_has_record(int32_t tid);
 /* The record of a thread that it has claimed, or that is reserved for it; null if there is none. */
 struct coopdl_thread *coopdl_record_of(int32_t tid);
 
-/* One that was free, for a thread that has none: its id is LEAVING until the caller says whose it
- * is.  Null when memory is out.  Async-signal-safe. */
+/* A free record for a thread that has none: its id is LEAVING until the caller stores the
+ * thread's.  Null when memory is out.  Async-signal-safe. */
 struct coopdl_thread *coopdl_new_record(void);
 
-/* One for another thread, which has none; null when memory is out. */
+/* The same for another thread, which has none; null when memory is out. */
 struct coopdl_thread *coopdl_reserve(int32_t tid);
 
-/* Whether that was ever done. */
+/* Whether a record was ever reserved. */
 extern atomic_bool coopdl_ever_reserved;
 
 /* Frees the calling thread's own. */
 void coopdl_free_record(struct coopdl_thread *record);
 
-/* The record of a thread that is gone without having given it back. */
+/* Frees the record of a thread that is gone without having given it back. */
 void coopdl_forget(struct coopdl_thread *record);
 
-/* Each slab is looked at the next time, whatever it has due. */
+/* Makes all slabs due: the next visit reads all records. */
 void coopdl_all_due(void);
 
 #endif

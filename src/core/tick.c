@@ -1,24 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tick.c -- one look at all threads: fire what is due, kick again what is
- * fired.  Where no thread of a slab is due, its records are not read (due.h).
+ * tick.c -- one visit to all threads: those whose deadline has passed are fired, and those that
+ * are fired are kicked again.  Where no thread of a slab is due, its records are not read
+ * (due.h).
  *
- * Run by the scheduler's thread, or by the budget's timer in a process that
- * has no scheduler, and by both at once for a moment when one takes over from
- * the other: whoever takes a thread's kick does that thread.
+ * The scheduler's thread makes these visits, or the handler of the budget's timer in a process
+ * without a scheduler.  Both do for a moment when one takes over from the other: whoever takes a
+ * thread's kick visits that thread.
  *
- * A kick can be lost: between a wrapper's look at the word and its system call,
- * and in any code that restarts on EINTR.  So a fired thread is visited again,
- * after 1 ms, doubling, to 100 ms.  A thread whose trap is shut (src/trap/)
- * loses none: it is kicked again only for what it says it is asleep in.  It says
- * so before it falls asleep, and asks for a visit; a visit that came just before
- * is followed by another.
+ * A kick can be lost: between a wrapper's look at the word and its system call, and in any code
+ * that restarts on EINTR.  So a fired thread is visited again, after 1 ms, doubling, to 100 ms.
+ * A thread with a shut trap (src/trap/) loses no kick, and is kicked again only for the call
+ * that it has announced to sleep in.  It announces the call and asks for a visit before it falls
+ * asleep.  A visit that came just before is followed by another.
  *
- * With hooks, a thread is fired with PEACE, so that nothing of it is cut before
- * the runtime has been asked; the answer then sets or clears PEACE.  So it is,
- * for as long as that takes, where the runtime is to be asked again about a
- * delivered scope inside one that is yet to expire, whose word comes back if
- * the answer is PEACE: who leaves meanwhile sees a fired word and waits.
+ * Where a runtime has set hooks, a thread is fired with HANDLING, so that none of its calls is
+ * cut before the hook has been asked.  The hook's verdict then sets or clears HANDLING.
+ *
+ * A delivered scope may lie inside one that is yet to expire.  To ask the hook about it again,
+ * the visitor fires the word with HANDLING for that time, and restores it if the verdict is
+ * HANDLING.  A thread that leaves a scope meanwhile sees a fired word and waits.
  */
 #include "core/tick.h"
 
@@ -50,24 +51,25 @@ uint64_t coopdl_kicks(coopdl_kick_cause cause)
     return (unsigned int)cause < COOPDL_KICK_CAUSES ? atomic_load(&kicks[cause]) : 0;
 }
 
-/* What the runtime says; sets or clears PEACE by it, unless the thread has gone on meanwhile.
- * Where there is no hook, PEACE stays as the thread has set it. */
+/* The runtime's verdict; sets or clears HANDLING by it, unless the thread has changed its word
+ * meanwhile.  Without a hook, HANDLING stays as the thread has set it. */
 static enum coopdl_verdict ask(struct coopdl_thread *thread, bool asking, int64_t now)
 {
     const struct coopdl_hooks *h = atomic_load_explicit(&coopdl_hooks, memory_order_acquire);
     int64_t word = coopdl_load(thread), wanted;
     if (!asking || !h || !h->expired)
-        return word & WORD_PEACE ? COOPDL_PEACE : COOPDL_CUT;
+        return word & WORD_HANDLING ? COOPDL_HANDLING : COOPDL_CUT;
     const struct coopdl_entry *owner = coopdl_owner(thread, now);
     enum coopdl_verdict verdict = coopdl_hook_expired(h, thread, owner ? owner->scope : NULL);
     word = coopdl_load(thread);
     do {
         if (!(word & WORD_FIRED))
-            return COOPDL_PEACE;
-        wanted = verdict == COOPDL_CUT ? word & ~(int64_t)WORD_PEACE : word | WORD_PEACE;
+            return COOPDL_HANDLING;
+        wanted = verdict == COOPDL_CUT ? word & ~(int64_t)WORD_HANDLING : word | WORD_HANDLING;
     } while (!atomic_compare_exchange_weak(&thread->word, &word, wanted));
-    /* In peace nothing was cut, and the thread may have fallen asleep behind a shut trap. */
-    if (word & ~wanted & WORD_PEACE)
+    /* Nothing was cut while it was set, and the thread may have fallen asleep behind a shut trap.
+     */
+    if (word & ~wanted & WORD_HANDLING)
         atomic_store(&thread->kicked, false);
     return verdict;
 }
@@ -89,11 +91,11 @@ static void put_off(struct coopdl_thread *thread, int64_t when)
 
 static int64_t fired_for_asking(int64_t now)
 {
-    return (now & ~(int64_t)WORD_FLAGS) | WORD_UNARMED | WORD_FIRED | WORD_PEACE;
+    return (now & ~(int64_t)WORD_FLAGS) | WORD_UNARMED | WORD_FIRED | WORD_HANDLING;
 }
 
-/* Holding the kick: whether it is time to ask again; then the word is fired, and what it was is
- * `held`. */
+/* Holding the kick: whether the hook is to be asked again.  If so, the word is fired, and `held` is
+ * the word from before. */
 static bool due_again(struct coopdl_thread *thread, int64_t now, bool asking, int64_t *held)
 {
     *held = atomic_load(&thread->word);
@@ -119,7 +121,8 @@ static bool due(struct coopdl_thread *thread, int64_t now, bool asking)
         return atomic_load(&thread->visit) <= now;
     if (word < 0 || word > now)
         return false;
-    int64_t fired = word | WORD_UNARMED | WORD_FIRED | (asking && coopdl_hooked() ? WORD_PEACE : 0);
+    int64_t fired =
+        word | WORD_UNARMED | WORD_FIRED | (asking && coopdl_hooked() ? WORD_HANDLING : 0);
     if (!atomic_compare_exchange_strong(&thread->word, &word, fired))
         return false;
     PROBE2(expired, atomic_load(&thread->tid), coopdl_word_deadline(word));
@@ -128,10 +131,10 @@ static bool due(struct coopdl_thread *thread, int64_t now, bool asking)
     return true;
 }
 
-/* Why an expired thread needs a kick; COOPDL_KICK_CAUSES if it needs none. */
+/* Why an expired thread is kicked; COOPDL_KICK_CAUSES if it is not. */
 static coopdl_kick_cause cause_for(struct coopdl_thread *thread, enum coopdl_verdict verdict)
 {
-    if (verdict == COOPDL_PEACE)
+    if (verdict == COOPDL_HANDLING)
         return COOPDL_KICK_CAUSES;
     if (verdict == COOPDL_KICK) /* the trap does not do what the runtime wants it for */
         return COOPDL_KICK_UNTRAPPED;
@@ -154,8 +157,8 @@ static coopdl_kick_cause cause_for(struct coopdl_thread *thread, enum coopdl_ver
 static void visit(struct coopdl_thread *thread, int64_t now, bool asking)
 {
     if (!coopdl_kick_take(thread)) {
-        /* The last signal has not been taken yet: the thread does not run, or blocks it.  Where
-         * thousands do not run, visits every millisecond would keep them from it. */
+        /* The last signal has not arrived: the thread does not run, or blocks it.  Where thousands
+         * of threads wait for a processor, a visit every millisecond would keep them from it. */
         int64_t backoff = atomic_load(&thread->backoff);
         atomic_store(&thread->backoff, min(2 * backoff, LAST_PENDING));
         atomic_store(&thread->visit, now + backoff);
@@ -169,12 +172,12 @@ static void visit(struct coopdl_thread *thread, int64_t now, bool asking)
         return;
     }
     enum coopdl_verdict verdict =
-        asked_again && !coopdl_owner(thread, now) ? COOPDL_PEACE : ask(thread, asking, now);
+        asked_again && !coopdl_owner(thread, now) ? COOPDL_HANDLING : ask(thread, asking, now);
     int64_t backoff = atomic_load(&thread->backoff);
     int64_t next = now + backoff, outer = coopdl_next_deadline(thread, now);
     atomic_store(&thread->backoff, 2 * backoff < LAST_BACKOFF ? 2 * backoff : LAST_BACKOFF);
     atomic_store(&thread->visit, outer < next ? outer : next);
-    if (asked_again && verdict == COOPDL_PEACE)
+    if (asked_again && verdict == COOPDL_HANDLING)
         give_back(thread, now, held, next);
     atomic_fetch_add(&thread->visits, 1);
     coopdl_kick_cause cause = cause_for(thread, verdict);
@@ -209,17 +212,12 @@ static int64_t due_time(const struct coopdl_thread *thread, int64_t word)
 /* One thread; returns when it is due next. */
 static int64_t look(struct coopdl_thread *thread, int64_t now, bool asking)
 {
-    if (unlikely(atomic_load(&thread->tid) == ORPHANED)) {
-        if (coopdl_kick_take(thread))
-            coopdl_forget(thread);
-        return TIME_NEVER;
-    }
     int64_t when = due_time(thread, atomic_load(&thread->word));
     if (when > now)
         return when;
     visit(thread, now, asking);
     when = due_time(thread, atomic_load(&thread->word));
-    /* Else its kick is held by another, who will not be long. */
+    /* Otherwise another thread holds the kick for a short time. */
     return when > now ? when : now + RETRY;
 }
 
@@ -235,8 +233,8 @@ static int64_t look_at_slab(struct coopdl_slab *slab, int64_t now)
     return next;
 }
 
-/* Where a timer's handler does it, at the budget's end most threads are due; and the handler may be
- * interrupted, so it raises no slab's `due`. */
+/* The visit by the timer's handler.  At the budget's end most threads are due; and the handler may
+ * be interrupted, so it raises no slab's `due`. */
 static int64_t look_at_all(int64_t now)
 {
     int64_t next = TIME_NEVER;

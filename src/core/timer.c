@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * timer.c -- a budget without a thread: one kernel timer whose signal is the
- * kick's.
+ * timer.c -- the watcher of the deadlines in a process without the scheduler's thread: one
+ * kernel timer, whose signal has the kick's number.
  *
- * It goes off at the budget's end, and then again for each visit to a fired
- * thread and each step of the ladder.  The signal goes to the process: the
- * kernel prefers its first thread, and the handler kicks the others.
+ * The timer goes off at the end of the budget, and then for each further visit to a fired thread
+ * and for each step of the ladder.  The signal goes to the process.  The kernel prefers the
+ * first thread for it, and the handler kicks the others.
  *
- * It also serves a forked child, which has inherited scopes but no scheduler,
- * until that child enters a scope of its own.  There, and only there, a thread
- * can leave what the timer is set to: coopdl_timer_follow sets it anew and takes
- * a signal that has gone off meanwhile from the queue.
+ * The timer also serves a forked child, which has inherited scopes but no scheduler, until that
+ * child enters a scope of its own.  Only there can a thread leave the scope that the timer is
+ * set to.  Then coopdl_timer_follow sets the timer anew, and takes a signal that has gone off in
+ * the meantime off the queue.
  *
- * What must hold: everything here is async-signal-safe.
+ * What must hold: all code here is async-signal-safe.
  */
 #include "core/timer.h"
 

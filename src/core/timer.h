@@ -1,27 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* timer.h -- the kernel timer that does the scheduler's work where there is no scheduler. */
+/* timer.h -- the kernel timer that watches the deadlines where there is no scheduler. */
 #ifndef COOPDL_CORE_TIMER_H
 #define COOPDL_CORE_TIMER_H
 
 #include <signal.h>
 #include <stdbool.h>
 
-/* Makes the timer and sets it to the next thing to do.  False where the kernel refuses one. */
+/* Makes the timer, and sets it to the time when something is due next.  False where the kernel
+ * refuses one. */
 bool coopdl_timer_start(void);
 
-/* The scheduler takes over. */
+/* Stops the timer: the scheduler takes over. */
 void coopdl_timer_stop(void);
 
 /* In the handler: the timer's signal has come. */
 void coopdl_timer_expired(void);
 
-/* Whether it is a signal of this timer. */
+/* Whether this is a signal of the timer. */
 bool coopdl_is_timer(const siginfo_t *info);
 
 /* In a forked child: timers are not inherited. */
 void coopdl_timer_forked(void);
 
-/* Stops it until it is released; no signal of it is pending then. */
+/* Stops the timer until it is released; after this no signal of it is pending. */
 void coopdl_timer_hold(void);
 void coopdl_timer_release(void);
 

@@ -2,16 +2,16 @@
 /*
  * waits.h -- the table of waits that a report is made from (coopdl --report).
  *
- * The command makes it, in a file without a name; all processes that are measured map
- * it and write to it (preload/measure.c); the command reads it when they have ended
- * (cli/report.c).  There is a row for each place that calls are made from, and for what
- * they are on.  Rows are never taken back.  What a thread is in just now is among the
- * `live`: so a call that never returns, since its process is killed, is counted too,
- * when its process is waited for.
+ * The command makes the table, in a file without a name.  All processes that are measured map it
+ * and write to it (preload/measure.c), and the command reads it when they have ended
+ * (cli/report.c).  There is a row for each combination of a place that makes calls and a target
+ * of these calls.  A row is never removed.  The call that a thread is in at the moment is among
+ * the `live` entries: so a call that never returns because its process is killed is counted too,
+ * when the process is waited for.
  *
- * What must hold: no locks; whoever dies at whatever moment leaves a table that the
- * others can go on with.  A row belongs to its key, the hash of its texts.  Who finds a row
- * that is not `ready` writes the texts once more, which are the same.
+ * What must hold: there are no locks, and a process that dies at any moment leaves a table that
+ * the others can use.  A row belongs to its key, the hash of its texts.  A process that finds a
+ * row that is not `ready` writes the texts once more; they are the same.
  */
 #ifndef COOPDL_CORE_WAITS_H
 #define COOPDL_CORE_WAITS_H
@@ -42,7 +42,8 @@ struct coopdl_waits_row {
     char target[sizeof(((struct coopdl_cut *)0)->target)];
 };
 
-/* The call that a thread is in.  It is taken for the call, and given back behind it. */
+/* The call that a thread is in.  A thread takes the entry for the call, and gives it back
+ * afterwards. */
 struct coopdl_waits_live {
     _Atomic uint64_t owner; /* the process's id, and the thread's below it; 0: it is free */
     _Atomic uint64_t begun; /* 0: not yet */
@@ -67,7 +68,7 @@ static inline void coopdl_waits_add(struct coopdl_waits_row *row, uint64_t ns)
         ;
 }
 
-/* A process has ended, `now`: what its threads were in has ended with it. */
+/* A process has ended, at `now`: the calls that its threads were in have ended with it. */
 static inline void coopdl_waits_ended(struct coopdl_waits *waits, int32_t pid, int64_t now)
 {
     for (int i = 0; i < COOPDL_WAITS_LIVE; i++) {

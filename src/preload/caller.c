@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * caller.c -- who has called a wrapper, told by its return address.
+ * caller.c -- which code has called a wrapper, by the return address.
  *
- * Only asked after expiry, where the gentlest answer is not the same for all.
+ * It is asked only after expiry, where the best result of a cut call is not the same for all
+ * callers.
  *
- * What must hold: no lock, no allocation, nothing of libc (core/maps.c).
+ * What must hold: no lock, no allocation, no function of libc (core/maps.c).
  */
 #include "preload/caller.h"
 

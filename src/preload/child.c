@@ -2,10 +2,10 @@
 /*
  * child.c -- waiting for children.
  *
- * Before expiry they run as they are and the kick ends them.  After expiry they
- * look with WNOHANG: a child that has ended is reaped, and one that has not is
- * left as it is.  Where it is the budget that has ended, the process may be
- * signalled, and a child has a moment to end by itself (core/ending.c).
+ * Before expiry the calls run as they are, and the kick ends them.  After expiry they look with
+ * WNOHANG: a child that has ended is reaped, and one that has not is left as it is.  Where the
+ * budget has ended, the process may be signalled, and a child has a moment to end by itself
+ * (core/ending.c).
  */
 #include "core/clock.h"
 #include "core/ending.h"
@@ -19,8 +19,8 @@ static pid_t wait_for(pid_t pid, int *status, int options, struct rusage *usage)
                  : coopdl_real.waitpid(pid, status, options);
 }
 
-/* The loop of all of them after expiry.  `look` does not wait; it is done when `found`.  What was
- * signalled and has handled that waits again with `wait`. */
+/* The loop of all waits for children after expiry.  `look` does not wait; the loop is done when
+ * `found`.  A process that was signalled, and has handled the signal, waits again with `wait`. */
 #define WAIT_ON(thread, child, look, found, wait, call)                                            \
     for (;;) {                                                                                     \
         __typeof__(look) seen = PERFORM(thread, look);                                             \
@@ -61,8 +61,8 @@ static void doze(void)
     coopdl_sleep_for(COOPDL_MILLISECOND);
 }
 
-/* What an outer wait of this thread has found, in which a handler has come: this is that handler's.
- */
+/* The child that an outer wait of this thread has reaped, which a signal's handler has interrupted:
+ * the wait in that handler gets it. */
 static pid_t take_found(pid_t pid, int *status, struct rusage *usage)
 {
     struct coopdl_reaping *reaping = &coopdl_self->reaping;

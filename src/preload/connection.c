@@ -2,18 +2,17 @@
 /*
  * connection.c -- accept and connect.
  *
- * Before expiry they run as they are and the kick ends them.  After expiry
- * accept looks first.  Whether a connect would wait cannot be seen without
- * trying (to a listener on this machine it often does not): it is tried for a
- * moment.  A connect that is cut is on its way, as after any EINTR.
+ * Before expiry they run as they are, and the kick ends them.  After expiry accept looks first
+ * whether there is a connection.  Whether a connect would wait cannot be seen without trying: to
+ * a listener on this machine it often does not.  So it is tried for a moment.  A connect that is
+ * cut goes on in the background, as after any EINTR.
  *
- * A program that connects again and again is paused for it whether or not it is
- * cut (core/pause.c): a listener that nobody serves takes connections until its
- * queue is full.
+ * A program that connects again and again is paused, whether or not its calls are cut
+ * (core/pause.c): a listener that nobody serves takes connections until its queue is full.
  *
- * What is connected or accepted here may be hung up later (core/hangup.c): it is
- * noted, whether there is a deadline yet or not, on the way to libc's function.
- * The address is read once the kernel has read or written it.
+ * A socket that is connected or accepted here may be hung up later (core/hangup.c).  So it is
+ * noted, whether or not there is a deadline, on the way to libc's function.  The address is read
+ * once the kernel has read or written it.
  */
 #include "preload/cut.h"
 #include "preload/preload.h"
@@ -124,14 +123,14 @@ int coopdl_timed_connect(int fd, CONST_SOCKADDR_ARG address, socklen_t length)
     }
     coopdl_socket_made(fd, false);
     int result = ATTEMPT(coopdl_raw.connect(fd, address, length));
-    /* A kick came while the connection was made: if it is there, asking again says so.  Once: where
-     * it is not (a local socket looks ready before it is connected), that waits for another kick.
-     */
+    /* A kick came while the connection was made: if it is made by now, a second connect says so.
+     * It is tried once: a local socket looks ready before it is connected, and a second connect
+     * then waits for another kick. */
     if (result < 0 && errno == EINTR && !coopdl_would_wait(fd, POLLOUT))
         result = ATTEMPT(coopdl_raw.connect(fd, address, length));
     if (result == 0 || errno != EINTR || !coopdl_cutting(coopdl_self))
         return result;
     on_connect(fd, address, length);
-    errno = coopdl_cut_sleep(coopdl_self, "connect", ANSWER_ESCALATES, 0);
+    errno = coopdl_cut_sleep(coopdl_self, "connect", RESULT_ESCALATES, 0);
     return -1;
 }

@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cut.c -- the answer to a call that would wait after expiry.
+ * cut.c -- how a call that would wait after expiry fails.
  *
- * The first cut in a scope is EINTR, so that a runtime looks at its interrupts;
- * every further one is ETIMEDOUT, so that restart loops end.  From the fifth on
- * each pauses first (core/pause.c).
+ * The first cut in a scope fails with EINTR, so that a runtime looks at its interrupts.  Every
+ * further one fails with ETIMEDOUT, so that restart loops end.  From the fifth on each call
+ * pauses first (core/pause.c).
  *
- * From the fifth on a poll or select that has a time-out of its own is told 0 for
- * some of its cuts: that this time has run out.  CPython's ssl believes that, and
- * no error; libcurl believes an error, and takes 0 for "nothing yet".  So what must
- * hold is that every place in a loop of calls gets both answers after a while,
- * however many calls the loop makes.  By turns, a loop of two calls would get 0 for
- * ever at the one and ETIMEDOUT at the other.  The parity of the bits of the cut's
- * number (the sequence of Thue and Morse) is constant at no fixed distance.
+ * From the fifth cut on a poll or select with a timeout of its own returns 0 for some of its
+ * cuts, as if that timeout had run out.  CPython's ssl gives up on 0 and ignores errors; libcurl
+ * gives up on an error, and takes 0 for "nothing yet". So every place in a loop of calls must
+ * get both results after a while, however many calls the loop makes.  If 0 and ETIMEDOUT took
+ * turns, a loop of two calls would get 0 for ever at one call and ETIMEDOUT at the other.  So
+ * the parity of the bits of the cut's number decides (the Thue-Morse sequence): at no fixed
+ * distance is it constant.
  *
- * A wrapper's call that the trap has cut comes back to the wrapper with EINTR,
- * and is cut there again: that is the same cut, told twice (thread->told).  Where
- * the trap cut a call of libc's own, it is the wrapper's next cut that counts
- * for the same.
+ * The trap may cut a call inside a wrapper.  The call comes back to the wrapper with EINTR, and
+ * the wrapper cuts it as well: that is the same cut, and counts once (thread->cut_by_trap).
+ * Where the trap has cut a call that libc makes inside, the next cut of a wrapper counts as the
+ * same one.
  */
 #include "preload/cut.h"
 
@@ -39,30 +39,30 @@
 
 enum { PROMPT_CUTS = 4 };
 
-/* The cut that is to be told is the one that the trap has told. */
-static bool is_told(const struct coopdl_thread *thread, const struct coopdl_entry *owner,
-                    bool trapped)
+/* Whether the trap has counted this cut already. */
+static bool is_counted(const struct coopdl_thread *thread, const struct coopdl_entry *owner,
+                       bool trapped)
 {
-    return thread->told && owner->cuts && !trapped;
+    return thread->cut_by_trap && owner->cuts && !trapped;
 }
 
 int64_t coopdl_next_pause(struct coopdl_thread *thread, int64_t sleep, bool trapped)
 {
     struct coopdl_entry *owner = coopdl_owner(thread, coopdl_clock());
-    return owner && !is_told(thread, owner, trapped) ? coopdl_pause_due(owner, sleep) : 0;
+    return owner && !is_counted(thread, owner, trapped) ? coopdl_pause_due(owner, sleep) : 0;
 }
 
-int coopdl_tell(struct coopdl_thread *thread, const char *call, enum coopdl_answer answer,
-                int64_t sleep, bool trapped)
+int coopdl_cut_result(struct coopdl_thread *thread, const char *call, enum coopdl_result result,
+                      int64_t sleep, bool trapped)
 {
     int64_t now = coopdl_clock();
     struct coopdl_entry *owner = coopdl_owner(thread, now);
     if (!owner) /* the deadline was moved in a handler just now */
         return EINTR;
     uint32_t cut = owner->cuts;
-    if (is_told(thread, owner, trapped)) {
+    if (is_counted(thread, owner, trapped)) {
         cut--;
-        coopdl_note_told(thread, owner, call);
+        coopdl_note_same_cut(thread, owner, call);
     } else {
         PROBE3(cut, call, owner->deadline, cut);
         if (cut != UINT32_MAX)
@@ -70,11 +70,11 @@ int coopdl_tell(struct coopdl_thread *thread, const char *call, enum coopdl_answ
         coopdl_note_cut(thread, owner, call, now, trapped && thread->wrapped);
         coopdl_pause(thread, coopdl_pause_due(owner, sleep));
     }
-    thread->told = trapped;
-    if (answer == ANSWER_EINTR || coopdl_policy.error == ERRNO_EINTR)
+    thread->cut_by_trap = trapped;
+    if (result == RESULT_EINTR || coopdl_policy.error == ERRNO_EINTR)
         return EINTR;
     bool run_out = cut >= PROMPT_CUTS && __builtin_parity(cut);
-    if (answer == ANSWER_TIMED && run_out && coopdl_policy.error == ERRNO_ESCALATE)
+    if (result == RESULT_TIMED && run_out && coopdl_policy.error == ERRNO_ESCALATE)
         return 0;
     return cut == 0 && coopdl_policy.error != ERRNO_ETIMEDOUT ? EINTR : ETIMEDOUT;
 }
@@ -100,8 +100,8 @@ bool coopdl_would_wait(int fd, short events)
     while (ready == -EINTR); /* a kick */
     if (ready != 0)
         return false;
-    /* Not ready.  What does not wait for that either: a descriptor in non-blocking mode, and one
-     * that is not open for this at all. */
+    /* Not ready.  Two kinds of descriptors do not wait for that either: one in non-blocking mode,
+     * and one that is not open for this direction. */
     long flags = coopdl_sys(SYS_fcntl, fd, F_GETFL);
     long access = flags & O_ACCMODE, needed = events & POLLIN ? O_WRONLY : O_RDONLY;
     return flags >= 0 && !(flags & O_NONBLOCK) && access != needed;
@@ -177,7 +177,8 @@ bool coopdl_open_mask(const sigset_t *mask, sigset_t *copy)
 {
     if (!coopdl_readable(mask, COOPDL_SIGSET_SIZE))
         return false;
-    /* Only what the kernel has read: callers of the system call's size exist. */
+    /* Copies only as much as the kernel has read: some callers pass a set of the system call's
+     * size. */
     memset(copy, 0, sizeof(*copy));
     memcpy(copy, mask, COOPDL_SIGSET_SIZE);
     int kick = atomic_load(&coopdl_kick_signal);

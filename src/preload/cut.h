@@ -17,21 +17,23 @@
 #include <pthread.h>
 #include <signal.h>
 
-/* What a call can be told: EINTR and then ETIMEDOUT; the same and in the end 0, that its own time
- * is over; nothing but EINTR ever. */
-enum coopdl_answer { ANSWER_ESCALATES, ANSWER_TIMED, ANSWER_EINTR };
+/* The results of a cut call.  ESCALATES: EINTR and then ETIMEDOUT.  TIMED: the same, and after some
+ * cuts 0, as if its own timeout had run out.  EINTR: always EINTR. */
+enum coopdl_result { RESULT_ESCALATES, RESULT_TIMED, RESULT_EINTR };
 
-/* Cuts a call that would wait: the errno that it fails with.  `sleep`: as for coopdl_pause_due.
- * `trapped`: by the trap, perhaps inside a wrapper's call. */
-int coopdl_tell(struct coopdl_thread *thread, const char *call, enum coopdl_answer answer,
-                int64_t sleep, bool trapped);
+/* Cuts a call that would wait: counts the cut, pauses, and returns the errno that the call fails
+ * with.  `sleep`: as for coopdl_pause_due.  `trapped`: the trap cuts, perhaps inside a wrapper's
+ * call. */
+int coopdl_cut_result(struct coopdl_thread *thread, const char *call, enum coopdl_result result,
+                      int64_t sleep, bool trapped);
 
-/* For how many ns the next call to be cut is to pause first, by its own means; it is counted, and
- * is then to be told with 0 for `sleep`. */
+/* How many ns the caller is to pause by its own means before the next cut.  The cut is counted
+ * here, so coopdl_cut_result is then called with 0 for `sleep`. */
 int64_t coopdl_next_pause(struct coopdl_thread *thread, int64_t sleep, bool trapped);
 
-/* The wrapped calls are cancellation points, also where the real one is not reached.  What libc
- * does inside itself may be none, and may rely on that: nothing is one under the trap. */
+/* The wrapped calls are cancellation points, also where the real call is not made.  Calls that libc
+ * makes inside may be none, and libc may rely on that: so under the trap no call is a cancellation
+ * point. */
 #ifdef COOPDL_TRAPPED
 #define UNDER_TRAP true
 #define TEST_CANCEL() ((void)0)
@@ -40,16 +42,17 @@ int64_t coopdl_next_pause(struct coopdl_thread *thread, int64_t sleep, bool trap
 #define TEST_CANCEL() pthread_testcancel()
 #endif
 
-/* A call that is measured returns to us, and we know to whom then. */
+/* A call that is measured returns into measure.c, which knows the program's return address. */
 static inline const void *coopdl_program_at(const void *caller)
 {
     const void *from = coopdl_self ? coopdl_self->measured_from : NULL;
     return unlikely(from) ? from : caller;
 }
 
-/* To whom the function returns that this is used in: the program, since the wrappers end in calls
- * that the compiler makes jumps; elsewhere it is a wrapper, and nobody is known.  Only the way to a
- * cut reads it.  Under the trap it is where the system call was made. */
+/* The address to which the function that uses this returns.  In a wrapper it is the program's,
+ * since wrappers end in calls that the compiler turns into jumps.  Elsewhere it is a wrapper's, and
+ * the caller is not known.  Only the way to a cut reads it.  Under the trap it is the address of
+ * the system call. */
 #define COOPDL_RETURNS_TO __builtin_extract_return_addr(__builtin_return_address(0))
 #define COOPDL_CALLER coopdl_called_from(COOPDL_RETURNS_TO)
 
@@ -63,7 +66,7 @@ static inline const void *coopdl_called_from(const void *returns_to)
 #endif
 }
 
-/* On the way to a cut: what the call is on; a function of the wrapper's frame says its caller. */
+/* On the way to a cut: sets the target of the call, and its caller. */
 static inline void coopdl_on(struct coopdl_thread *thread, enum coopdl_object object, long a)
 {
     thread->place.object = object;
@@ -75,9 +78,9 @@ static inline void coopdl_from(struct coopdl_thread *thread, const void *caller)
     thread->place.caller = caller;
 }
 
-#define coopdl_cut_sleep(thread, call, answer, sleep)                                              \
-    (coopdl_from(thread, COOPDL_CALLER), coopdl_cut_a_sleep(thread, call, answer, sleep))
-#define coopdl_cut_errno(thread, call, answer) coopdl_cut_sleep(thread, call, answer, COOPDL_NEVER)
+#define coopdl_cut_sleep(thread, call, result, sleep)                                              \
+    (coopdl_from(thread, COOPDL_CALLER), coopdl_cut_a_sleep(thread, call, result, sleep))
+#define coopdl_cut_errno(thread, call, result) coopdl_cut_sleep(thread, call, result, COOPDL_NEVER)
 #define coopdl_cut(thread, call) (coopdl_from(thread, COOPDL_CALLER), coopdl_cut_here(thread, call))
 #define coopdl_cut_at(thread, fd, call)                                                            \
     (coopdl_on(thread, ON_DESCRIPTOR, fd), coopdl_cut(thread, call))
@@ -87,15 +90,15 @@ static inline void coopdl_from(struct coopdl_thread *thread, const void *caller)
     (coopdl_from(thread, COOPDL_CALLER), coopdl_cut_uncancelled_on(thread, fd, call))
 
 static inline int coopdl_cut_a_sleep(struct coopdl_thread *thread, const char *call,
-                                     enum coopdl_answer answer, int64_t sleep)
+                                     enum coopdl_result result, int64_t sleep)
 {
     TEST_CANCEL();
-    return coopdl_tell(thread, call, answer, sleep, UNDER_TRAP);
+    return coopdl_cut_result(thread, call, result, sleep, UNDER_TRAP);
 }
 
-/* The same for a wait of which `left` ns of its own timeout are left, or COOPDL_NEVER: it fails
- * with EINTR, and pauses until that timeout is over where it is over soon.  So it makes no more
- * calls than others do, and is not late either. */
+/* The same for a wait of which `left` ns of its own timeout are left, or COOPDL_NEVER.  It fails
+ * with EINTR.  If its timeout ends soon after the pause, it pauses until then.  So it makes no more
+ * calls than other waits, and is not late either. */
 static inline int coopdl_cut_wait(struct coopdl_thread *thread, const char *call, int64_t left)
 {
     TEST_CANCEL();
@@ -103,13 +106,13 @@ static inline int coopdl_cut_wait(struct coopdl_thread *thread, const char *call
     if (pause && left >= pause && left < 2 * pause)
         pause = left;
     coopdl_pause(thread, pause);
-    return coopdl_tell(thread, call, ANSWER_EINTR, 0, UNDER_TRAP);
+    return coopdl_cut_result(thread, call, RESULT_EINTR, 0, UNDER_TRAP);
 }
 
 /* The same for a call that returns -1 and sets errno. */
 static inline int coopdl_cut_here(struct coopdl_thread *thread, const char *call)
 {
-    errno = coopdl_cut_a_sleep(thread, call, ANSWER_ESCALATES, COOPDL_NEVER);
+    errno = coopdl_cut_a_sleep(thread, call, RESULT_ESCALATES, COOPDL_NEVER);
     return -1;
 }
 
@@ -124,7 +127,8 @@ __attribute__((noinline, cold, unused)) static int coopdl_cut_on_it(struct coopd
     return -1;
 }
 
-/* The same for the few that are no cancellation points; `fd` negative: it is on none. */
+/* The same for the few calls that are no cancellation points; `fd` negative: the call has no
+ * descriptor. */
 static inline int coopdl_cut_uncancelled_on(struct coopdl_thread *thread, int fd, const char *call)
 {
     coopdl_on(thread, fd < 0 ? ON_NOTHING : ON_DESCRIPTOR, fd);
@@ -145,7 +149,7 @@ static inline bool coopdl_was_kicked(void)
     return errno == EINTR && coopdl_load(coopdl_self) & WORD_FIRED;
 }
 
-/* It was: it is cut. */
+/* The call was kicked out of its wait: it is cut. */
 __attribute__((noinline, cold, unused)) static ssize_t coopdl_ended(const char *call,
                                                                     const void *caller)
 {
@@ -157,7 +161,7 @@ __attribute__((noinline, cold, unused)) static ssize_t coopdl_ended(const char *
     return -1;
 }
 
-/* A call has failed, which may be on a descriptor: the kick's handler knows on which. */
+/* A call has failed that may be on a descriptor: the kick's handler knows on which. */
 __attribute__((noinline, cold, unused)) static ssize_t
 coopdl_failed(const char *call, enum coopdl_object object, const void *caller)
 {
@@ -167,15 +171,15 @@ coopdl_failed(const char *call, enum coopdl_object object, const void *caller)
     return coopdl_ended(call, caller);
 }
 
-/* The real call, whose first argument is a descriptor if that is its `object`, has returned
- * `result`: one that was kicked out of its wait is cut. */
+/* The real call has returned `result`; its first argument is a descriptor if that is its `object`.
+ * If the call was kicked out of its wait, it is cut. */
 #define coopdl_kicked(result, object, call)                                                        \
     __extension__({                                                                                \
         ssize_t returned = (result);                                                               \
         likely(returned >= 0) ? returned : coopdl_failed(call, object, COOPDL_CALLER);             \
     })
 
-/* The same, where the wrapper has kept what the call is on, and says it by `on`. */
+/* The same for a wrapper that has kept the target of the call: `on` sets it. */
 #define coopdl_kicked_on(result, on, call)                                                         \
     __extension__({                                                                                \
         ssize_t returned = (result);                                                               \
@@ -186,8 +190,9 @@ coopdl_failed(const char *call, enum coopdl_object object, const void *caller)
         returned;                                                                                  \
     })
 
-/* After expiry, a call of which nobody can tell whether it would wait: it is performed, and kicked
- * if it does not come back in a moment.  A kick that comes sooner was meant for something else. */
+/* After expiry, a call that may or may not wait, which cannot be found out before: it is performed,
+ * and kicked if it does not return in a moment.  A kick that comes sooner was for something else.
+ */
 #define ATTEMPT(call)                                                                              \
     __extension__({                                                                                \
         int64_t moment = coopdl_clock() + COOPDL_FIRST_BACKOFF / 2;                                \
@@ -200,18 +205,16 @@ coopdl_failed(const char *call, enum coopdl_object object, const void *caller)
         attempted;                                                                                 \
     })
 
-/* The same, or before expiry libc's call.  The attempt goes past libc, and so past the trap, which
- * would make one of its own. */
+/* ATTEMPT after expiry, and libc's call before it.  The attempt is a raw system call, so that the
+ * trap does not see it and attempt it once more. */
 #define TRIED(name, arguments)                                                                     \
     (unlikely(coopdl_cutting(coopdl_self)) ? (TEST_CANCEL(), ATTEMPT(coopdl_raw.name arguments))   \
                                            : coopdl_real.name arguments)
 
 #define TRY(name, arguments, object, call) coopdl_kicked(TRIED(name, arguments), object, call)
 
-/*
- * A call that does not wait, performed: the kernel may still answer EINTR to it
- * when a kick arrives at that very moment, and what does not wait is never cut.
- */
+/* Performs a call that does not wait.  The kernel may fail it with EINTR all the same, when a kick
+ * arrives at that moment: then it is made again, since a call that does not wait is never cut. */
 #define PERFORM(thread, call)                                                                      \
     __extension__({                                                                                \
         __typeof__(call) performed;                                                                \
@@ -221,12 +224,9 @@ coopdl_failed(const char *call, enum coopdl_object object, const void *caller)
         performed;                                                                                 \
     })
 
-/*
- * The cap: how long a wait may last, in ns from `now`.  It lies a millisecond
- * behind the deadline: normally the kick comes first, and with it the runtime's
- * hook; the cap is the net under a kick that was lost.  COOPDL_NEVER where the
- * thread has none, or is fired.
- */
+/* The cap: how long a wait may last, in ns from `now`.  It lies a millisecond after the deadline:
+ * normally the kick comes first, and with it the runtime's hook.  The cap serves where a kick was
+ * lost.  COOPDL_NEVER where the thread has no deadline, or is fired. */
 static inline int64_t coopdl_cap(const struct coopdl_thread *thread, int64_t now)
 {
     int64_t word = coopdl_load(thread);
@@ -235,14 +235,14 @@ static inline int64_t coopdl_cap(const struct coopdl_thread *thread, int64_t now
     return (word > now ? word - now : 0) + COOPDL_MILLISECOND;
 }
 
-/* A cap has run out: fires the thread if nobody has done so. */
+/* A cap has run out: fires the thread if the watcher has not. */
 void coopdl_capped(struct coopdl_thread *thread);
 
 /* Whether an operation on this descriptor would wait for `events` (as for poll). */
 bool coopdl_would_wait(int fd, short events);
 
 /* A read has found the end of file: whether it is cut all the same, since the thread has expired
- * and its writer may have ended by the same budget (core/ending.c). */
+ * and the writer may have ended by the same budget (core/ending.c). */
 bool coopdl_end_is_cut(int fd);
 
 /* What a read gives at an end of file that a hang-up has made (coopdl_end_is_ours). */
@@ -255,11 +255,12 @@ static inline ssize_t coopdl_reset_by_us(void)
 /* Whether this descriptor is in blocking mode. */
 bool coopdl_is_blocking(int fd);
 
-/* Whether the kernel can read, or write, so many bytes there; nothing is changed. */
+/* Whether the kernel can read, or write, so many bytes at this address; the memory is not changed.
+ */
 bool coopdl_readable(const void *address, size_t size);
 bool coopdl_writable(void *address, size_t size);
 
-/* Whether the kernel takes these for what is to be moved, and that is anything at all. */
+/* Whether the kernel accepts these vectors, and they hold at least one byte. */
 bool coopdl_moves(const struct iovec *iov, int n);
 
 /* Whether the kernel can read this timespec and takes it for one, asked without waiting.  Inline,
@@ -275,12 +276,9 @@ static inline bool coopdl_readable_timespec(const struct timespec *time)
  * what the trap needs. */
 bool coopdl_open_mask(const sigset_t *mask, sigset_t *copy);
 
-/*
- * The whole of a recv or send, and their relatives: `transfer` is the real call
- * with `how` for its flags.  After expiry it is made with MSG_DONTWAIT; where
- * the caller did not ask for that, and it is why nothing was moved, it is cut.
- * `end`: whether 0 is the end of file, as it is for whoever receives.
- */
+/* The body of recv, send and the like: `transfer` is the real call with `how` for its flags.  After
+ * expiry it is made with MSG_DONTWAIT, and is cut if nothing was moved only because of that flag.
+ * `end`: whether 0 means the end of file, as it does for a receiver. */
 #define TRANSFER(fd, flags, transfer, end, call)                                                   \
     {                                                                                              \
         bool cutting = coopdl_cutting(coopdl_self);                                                \

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * exec.c -- the exec family: the program that takes this one's place inherits
- * the calling thread's deadline.
+ * exec.c -- the exec family: the new program inherits the calling thread's deadline.
  *
- * What has no environment for a parameter hands `environ` on, so it is libc's
- * function that has one; the search in PATH stays libc's.  The list of the
- * variadic ones becomes an array on the stack, as in libc.
+ * A function without a parameter for the environment hands `environ` on, so it calls libc's
+ * function that has one.  The search in PATH stays libc's.  The argument list of the variadic
+ * functions becomes an array on the stack, as in libc.
  *
  * After the end of the budget no program is started (core/ending.c).
  *
- * Meanwhile nobody kicks the thread: the signal would end the new program.
+ * During the call nobody kicks the thread: the signal would end the new program.
  */
 #include "core/arrival.h"
 #include "core/ending.h"
@@ -93,7 +92,7 @@ static void collect(char **argv, const char *first, va_list *rest)
     }
 }
 
-/* Declares argv, with the arguments in it, and leaves `rest` behind their null. */
+/* Declares argv, with the arguments in it, and leaves `rest` after their null. */
 #define ARGUMENTS(first)                                                                           \
     va_list rest;                                                                                  \
     va_start(rest, first);                                                                         \

@@ -1,26 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * inherit.c -- the deadline that a child inherits: COOPDL_DEADLINE in its
- * environment, the absolute time until which the thread that starts it may
- * wait.
+ * inherit.c -- the deadline that a child inherits: COOPDL_DEADLINE in its environment, the
+ * absolute time until which the thread that starts it may wait.
  *
- * What must hold: the caller's array and strings are never written to; nothing
- * is allocated and no lock taken between fork and exec; in a vfork child
- * nothing but the stack is written to.  The one exception is an array of more
- * than 8000 entries: it is mapped, and a vfork child leaves that to its parent.
+ * What must hold: the caller's array and strings are never written to.  Between fork and exec
+ * nothing is allocated and no lock is taken.  A vfork child writes to nothing but its stack.
+ * The one exception is an array of more than 8000 entries: it is mapped, and a vfork child
+ * leaves that mapping to its parent.
  *
- * The caller's own array is handed on as it is where
- * - no deadline rules the thread, or it is behind a shield;
- * - it has an earlier deadline already, but for one that this process has left
- *   behind (core/ending.c): a scope of the caller's own making, or
- *   the budget, which policy.c has put into `environ`;
- * - it preloads nothing: there the deadline could do nothing, and be seen.
+ * The caller's own array is handed on unchanged in three cases:
+ * - No deadline rules the thread, or the thread is behind a shield.
+ * - The array has an earlier deadline already, from the caller's own scope or from the budget,
+ *   which policy.c has put into `environ`.  A deadline that this process has left behind
+ *   (core/ending.c) does not count.
+ * - The array preloads nothing: the deadline would have no effect, and would be seen.
  *
- * Who leaves the session is told of an end that never comes, in the place of the
- * one that it is given.
+ * A child that leaves the session gets a deadline that never comes, in place of the one in the
+ * array.
  *
- * An array that cannot be read is the kernel's to refuse: each page of it and of
- * its strings is asked for before it is read.
+ * An array that cannot be read is refused by the kernel: each page of the array and of its
+ * strings is checked before it is read.
  */
 #include "preload/inherit.h"
 
@@ -36,15 +35,17 @@
 
 static const char name[] = "COOPDL_DEADLINE=", preload[] = "LD_PRELOAD=";
 
-/* What rules the calling thread.  Claims no record: in a vfork child there is none to be had. */
+/* The deadline that rules the calling thread.  Claims no record, since a vfork child cannot have
+ * one. */
 static int64_t ruling(void)
 {
     struct coopdl_thread *thread = coopdl_self;
     if (!thread)
         return coopdl_budgeted ? coopdl_policy.deadline : COOPDL_NEVER;
     int64_t word = coopdl_load(thread);
-    /* A runtime's exception is at work: what has expired does not rule its clean-up. */
-    if (word & WORD_PEACE)
+    /* A runtime's exception is being handled: the deadline that has expired does not rule its
+     * clean-up. */
+    if (word & WORD_HANDLING)
         return coopdl_next_deadline(thread, coopdl_clock());
     return coopdl_word_deadline(word);
 }
@@ -54,7 +55,7 @@ struct looks {
     uintptr_t array, string;
 };
 
-/* Most pages are that of the look before. */
+/* Whether the memory can be read; most looks are at the same page as the look before. */
 static bool can_look(uintptr_t *last, const void *address, size_t size)
 {
     enum { PAGE = 4096 }; /* the smallest there is */
@@ -109,7 +110,8 @@ size_t coopdl_inheritance(struct coopdl_inheritance *inheritance, char *const *e
             preloads = can_look(&looks.string, value, 1) && *value;
         if (place == SIZE_MAX && (value = value_of(&looks, envp[count], name))) {
             int64_t given = time_of(&looks, value);
-            /* What is no time is replaced, and so is what this process has left behind. */
+            /* A value that is no time is replaced, and so is a deadline that this process has left
+             * behind. */
             if (given >= 0 && given <= deadline && given != outgrown)
                 return 0;
             place = count;

@@ -22,14 +22,12 @@ size_t coopdl_inheritance(struct coopdl_inheritance *inheritance, char *const *e
 char *const *coopdl_bequeath(const struct coopdl_inheritance *inheritance, char *const *envp,
                              char **room);
 
-/* Gives back what had memory of its own. */
+/* Frees the array if it was mapped. */
 void coopdl_disinherit(char *const *bequest, size_t size);
 
-/*
- * `call` with `inherited` for its environment, which is `envp` with the deadline
- * in it.  All on the stack: the caller may be the child of a fork, where malloc
- * may be locked, or of a vfork, where all but the stack is its parent's.
- */
+/* `call` with `inherited` for its environment: `envp` with the deadline in it.  The new array lies
+ * on the stack, since the caller may be a forked child, in which malloc may be locked, or a vfork
+ * child, whose other memory is its parent's. */
 #define INHERIT(envp, leaves, call)                                                                \
     __extension__({                                                                                \
         struct coopdl_inheritance inheritance;                                                     \

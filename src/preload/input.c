@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * input.c -- read and recv and their relatives.
+ * input.c -- read, recv and the like.
  *
- * Before expiry they run as they are and the kick ends them: a look before
- * every read would cost a system call and break SO_RCVTIMEO and MSG_WAITALL.
- * After expiry a read looks first.  That another thread may take the data in
- * between does no harm: the thread stays fired and is kicked again.  The recv
- * family is performed with MSG_DONTWAIT instead, which takes what is there.
+ * Before expiry they run as they are, and the kick ends them: a look before every read would
+ * cost a system call, and break SO_RCVTIMEO and MSG_WAITALL.  After expiry a read looks first
+ * whether there is data.  Another thread may take the data after that look: then the read waits,
+ * but the thread stays fired and is kicked again.  The recv family is called with MSG_DONTWAIT
+ * instead, and takes what is there.
  *
- * The end of file is looked at once more where a call has waited for it: its writer
- * and the kick may have come at the same moment.
+ * A read that has waited and then finds the end of file looks once more: its writer may have
+ * been ended at the same moment as the kick came.
  */
 #include "core/ending.h"
 #include "preload/cut.h"
@@ -17,8 +17,8 @@
 
 #include "core/sys.h"
 
-/* Nothing is there: also where there is nobody who could write it (core/ending.c).  Apart, so that
- * the way before expiry is short. */
+/* No data is there, and perhaps no writer any more (core/ending.c).  Apart, so that the path before
+ * expiry is short. */
 __attribute__((noinline, cold)) static bool read_is_cut(int fd)
 {
     if (!coopdl_would_wait(fd, POLLIN) && !coopdl_end_is_cut(fd))
@@ -80,7 +80,7 @@ ssize_t coopdl_timed_readv(int fd, const struct iovec *iov, int n)
     return coopdl_kicked(got, ON_DESCRIPTOR, "readv");
 }
 
-/* At an offset: what has none says so without waiting. */
+/* With an offset: a descriptor that cannot seek fails without waiting. */
 static bool read_at_would_wait(int fd)
 {
     return unlikely(coopdl_cutting(coopdl_self)) && coopdl_would_wait(fd, POLLIN) &&

@@ -2,31 +2,30 @@
 /*
  * join.c -- waiting for another thread's end.
  *
- * A join cannot be cut: callers go on as if the thread had ended.  So an expired
- * thread that waits in one lends its deadline to the thread that it waits for
- * (core/lend.c), and that one is kicked and cut: libcurl's look-up of a name,
- * what std::thread::join waits for.
+ * A join cannot be cut: callers would go on as if the thread had ended.  So an expired thread
+ * that waits in a join lends its deadline to the thread that it waits for (core/lend.c), and
+ * that thread is kicked and cut.  Examples are libcurl's thread that looks up a name, and
+ * std::thread::join.
  *
- * What must hold: before expiry this is libc's call.  The thread only notes whom
- * it waits for; it lends from its kick's handler, or here where it has expired
- * already, and so hands on what was lent to itself.  What was lent is taken back
- * when the wait ends, however it does.
+ * What must hold: before expiry this is libc's call.  The joining thread only notes which thread
+ * it waits for.  It lends in its kick's handler, or here if it has expired already.  So it also
+ * lends on a deadline that was lent to itself.  The loan is taken back when the wait ends, in
+ * whatever way.
  *
- * Interleaving of the note and the kick: the note is made first, then the look at
- * the word.  A kick that comes later finds the note.
+ * Interleaving of the note and the kick: the note is made first, and the word is read after
+ * that.  A kick that comes later finds the note.
  */
 #include "core/lend.h"
+#include "portable/thread_clock.h"
 #include "preload/preload.h"
 
 #include <pthread.h>
 
-/* libc has no function that tells a thread's id, but it is in the number of the thread's clock:
- * that is how the kernel names it.  0 where the thread has ended. */
+/* The thread's number, which its clock tells; 0 where the thread has ended. */
 static int32_t id_of(pthread_t thread)
 {
-    enum { BITS_OF_KIND = 3 };
     clockid_t clock;
-    return pthread_getcpuclockid(thread, &clock) == 0 ? (int32_t) ~(clock >> BITS_OF_KIND) : 0;
+    return pthread_getcpuclockid(thread, &clock) == 0 ? coopdl_thread_of_clock(clock) : 0;
 }
 
 #define AWAIT(thread, call)                                                                        \

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * mask.c -- what keeps our signals deliverable, as libc does it for those that
- * it uses itself.
+ * mask.c -- keeps the library's signals deliverable, as libc does for the signals that it uses
+ * itself.
  *
- * Nothing is changed before there is a deadline.  From then on the kick never
- * gets into a thread's mask or a handler's, and once the trap is armed SIGSYS,
- * which it needs, never into a handler's.  Their actions are ours then.  What the
- * program asked for is remembered and shown to it when it looks; signals of its
- * own that have the kick's number are kept while it believes that it blocks them
+ * Nothing is changed before there is a deadline.  From then on the kick never gets into a
+ * thread's mask or a handler's mask.  Once the trap is armed, SIGSYS, which the trap needs,
+ * never gets into a handler's mask.  The actions for these two signals are the library's then.
+ * What the program asked for is remembered, and shown to the program when it asks.  The
+ * program's own signals of the kick's number are kept while the program has them blocked
  * (core/kept.c).  For every other signal these are libc's functions.
  *
- * A thread's mask is shown as it believes it, but for a handler's: the kernel
- * sets that, without the kick.  A thread that is started believes that it blocks
- * nothing of ours.
+ * A thread's mask is shown as the program has set it.  The exception is the mask during a
+ * handler: the kernel sets that one, without the kick.  A new thread begins with none of the
+ * library's signals shown as blocked.
  */
 #include "core/handler.h"
 #include "core/kept.h"
@@ -36,7 +36,8 @@ static int opened_for(int which)
     return which == COOPDL_OPENED_FOR_KICK ? owned() : coopdl_trap_chained(SIGSYS) ? SIGSYS : 0;
 }
 
-/* Where the program's action for a signal is kept whose action is ours; null for any other. */
+/* Where the program's action is kept for a signal whose action is the library's; null for any other
+ * signal. */
 static struct sigaction *chained(int number)
 {
     return number && number == owned() ? &coopdl_kick_chained : coopdl_trap_chained(number);

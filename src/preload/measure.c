@@ -1,32 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * measure.c -- how long each call waits: rows of a table that coopdl has made, for its
+ * measure.c -- how long each call waits: fills a table that the command coopdl has made for its
  * report (core/waits.h).
  *
- * Only where coopdl has asked for it is anything of this run: then the exported names
- * are shown no record of the thread (coopdl_shown), and take the way of a thread that has none
- * yet, which leads here (exports.c).  No other call has one instruction more.
+ * Nothing here runs unless coopdl has asked for it.  Then the exported wrappers see no record of
+ * the thread (coopdl_shown), and take the path of a thread that has none yet, which leads here
+ * (exports.c).  Without a report no call has one instruction more.
  *
- * Each place that a call is made from, with what it is on, is a site of this process.  Its
- * first call asks which library and function that is, and what it is on (maps.c,
- * target.c), and finds its row, which is kept.  A descriptor may stand for another thing
- * later: so a call that has waited asks once more behind it.  That is cheap beside the
- * wait.
+ * A site is a place in this process that makes a call, together with the target of the call.
+ * The first call from a site looks up the caller's library and function (maps.c) and the target
+ * (target.c), and finds the row of the table, which is kept.  A descriptor may later stand for
+ * another target.  So a call that has waited looks up the target again afterwards, which is
+ * cheap beside the wait.
  *
- * What must hold: as for any wrapper (preload.h).  A call returns what it returns without
- * this, errno included, and is cut as without this: `measured_from` tells whom it returns to,
- * where the return address is ours.  Nothing is read through a pointer of the program's that the
- * kernel cannot read.
+ * What must hold: the rules for every wrapper (preload.h).  A call returns what it would return
+ * without this file, errno included, and is cut in the same way.  `measured_from` holds the
+ * program's return address while the return address of the wrapper lies in this file.  Memory of
+ * the program is read only where the kernel can read it.
  *
  * Interleavings.
  * - Two threads make the same site at once: both find the same row, by its key.
- * - A handler makes a call inside another: that takes over the thread's live entry, and
- *   gives it back.  One that leaves by longjmp gives nothing back: the thread's next
- *   call takes the entry over.  A thread that is cancelled in a call leaves its entry: the call
- *   counts until its process has ended.
- * - After vfork the memory, and so the sites, are the parent's: a call of the child's is
- *   counted as one of the parent's.
- * - After fork the sites are the child's own, and right: it is the same program.
+ * - A signal handler makes a call inside another call: it takes over the thread's live entry,
+ *   and gives it back.  A handler that leaves by longjmp does not give it back: the thread's
+ *   next call takes the entry over.  A thread that is cancelled in a call leaves its entry: the
+ *   call counts until the process has ended.
+ * - After vfork the memory, and so the sites, are the parent's: a call of the child is counted
+ *   as one of the parent.
+ * - After fork the child has its own copy of the sites, which are right: it runs the same
+ *   program.
  */
 #include "preload/measure.h"
 
@@ -45,7 +46,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-/* From which time on a call asks again what it was on; of an epoll, which takes longer to ask. */
+/* The shortest wait after which a call looks up its target again; for epoll, whose look-up takes
+ * longer. */
 #define WAITED (50 * COOPDL_MICROSECOND)
 #define WAITED_LONG COOPDL_MILLISECOND
 
@@ -140,7 +142,7 @@ __attribute__((noinline)) static uint32_t row_of(const struct coopdl_measuring *
     return find_row(measuring->call, library, function, cut.target);
 }
 
-/* The row of the same place, for what the call was on. */
+/* The row of the same caller, for the target of the call. */
 __attribute__((noinline)) static uint32_t row_beside(uint32_t row, const char *target)
 {
     const struct coopdl_waits_row *of = &waits->rows[row];
@@ -159,7 +161,8 @@ static bool are_readable(const struct coopdl_place *place)
     return true;
 }
 
-/* What the call is on, as far as that can be looked at before it; `*key` tells it from others. */
+/* The target of the call, as far as it can be seen before the call; `*key` distinguishes targets.
+ */
 static struct coopdl_place place_of(enum coopdl_object object, const long a[4], uint64_t *key)
 {
     enum { MOST = 64 };
@@ -293,7 +296,7 @@ void coopdl_measure_begin(struct coopdl_measuring *measuring, const char *call,
     go_live(measuring);
 }
 
-/* What the call was on may be another thing than when its site was made. */
+/* The target of the call may be another one than when its site was made. */
 static uint32_t ask_again(const struct coopdl_measuring *measuring)
 {
     struct coopdl_cut cut;
@@ -311,12 +314,12 @@ static bool has_waited(const struct coopdl_measuring *measuring, int64_t ns)
     return ns >= (object == ON_DESCRIPTOR || object == ON_POLL ? WAITED : WAITED_LONG);
 }
 
-/* The first cut was told, and that knows more than what was seen before the call. */
+/* The record of the first cut has more detail than what was seen before the call. */
 static uint32_t row_of_cut(const struct coopdl_measuring *measuring)
 {
     const struct coopdl_cut *cut = &measuring->thread->cut;
-    bool told = cut->at >= measuring->begun && cut->target[0] && measuring->row;
-    uint32_t row = told ? row_beside(measuring->row, cut->target) : ask_again(measuring);
+    bool cut_known = cut->at >= measuring->begun && cut->target[0] && measuring->row;
+    uint32_t row = cut_known ? row_beside(measuring->row, cut->target) : ask_again(measuring);
     atomic_fetch_add(&waits->rows[row].cuts, 1);
     return row;
 }

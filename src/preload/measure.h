@@ -14,8 +14,8 @@ struct coopdl_measuring {
     struct coopdl_thread *thread; /* null: there is no record */
     bool counts;
     const char *call;
-    const void *caller,
-        *outer; /* whom it returns to; and the one around it, in whose handler it is */
+    const void *caller, *outer; /* the address that it returns to; and the call that a signal
+                                   handler has interrupted */
     struct coopdl_place place;
     int64_t begun;
     uint32_t cut_version, row;
@@ -25,7 +25,7 @@ struct coopdl_measuring {
     struct coopdl_waits_live *live;
 };
 
-/* What the call is on, told by the beginning of its parameters, which is folded. */
+/* The target of the call, by the beginning of its parameters, which is hashed. */
 static inline enum coopdl_object coopdl_object_of(const char *name, const char *parameters)
 {
 #define BEGINS(with) (strncmp(parameters, with, sizeof(with) - 1) == 0)

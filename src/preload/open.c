@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * open.c -- open waits on a FIFO for its other end, and on a terminal for its
- * line.
+ * open.c -- open, which waits on a FIFO for its other end and on a terminal for its line.
  *
- * Whether the other end is there cannot be told without opening: after expiry
- * it is tried for a moment, and a cut open has opened nothing.
+ * Whether the other end is there cannot be seen without opening.  So after expiry open is tried
+ * for a moment.  An open that is cut has opened nothing.
  */
 #include "preload/cut.h"
 #include "preload/preload.h"

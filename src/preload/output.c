@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * output.c -- write and send and their relatives.
+ * output.c -- write, send and the like.
  *
- * Before expiry they run as they are and the kick ends them, with the count of
- * what has gone out if anything has.  After expiry what can be written now is
- * written, so that a traceback, a log line or a ROLLBACK gets out: what fits
- * without waiting, and the count says how much that was.
+ * Before expiry they run as they are.  The kick ends them, with the count of the bytes that have
+ * gone out, if any have.  After expiry they write what fits without waiting, and the count says
+ * how much that was: so a traceback, a log line or a ROLLBACK gets out.
  */
 #include "preload/cut.h"
 #include "preload/preload.h"
@@ -45,7 +44,7 @@ ssize_t coopdl_timed_writev(int fd, const struct iovec *iov, int n)
     return TRY(writev, (fd, iov, n), ON_DESCRIPTOR, "writev");
 }
 
-/* At an offset: what has none says so without waiting. */
+/* With an offset: a descriptor that cannot seek fails without waiting. */
 static bool write_at_would_wait(int fd)
 {
     return unlikely(coopdl_cutting(coopdl_self)) && coopdl_would_wait(fd, POLLOUT) &&
@@ -121,8 +120,8 @@ ssize_t coopdl_timed_sendfile(int out, int in, off_t *offset, size_t size)
                : sent;
 }
 
-/* The pipe calls have a flag of their own for not waiting.  Where it came from the caller, or the
- * pipe is in that mode, EAGAIN is the answer. */
+/* The pipe calls have a flag of their own for not waiting.  If the caller has set it, or the pipe
+ * is in non-blocking mode, the call fails with EAGAIN. */
 __attribute__((always_inline)) static inline ssize_t
 pipe_result(ssize_t moved, unsigned int flags, int one, int other, const char *call)
 {

@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * popen.c -- popen, pclose, and fclose, which in glibc does for a stream of
- * popen's what pclose does; in musl it leaves the shell to whoever waits for it.
+ * popen.c -- popen, pclose and fclose.  In glibc fclose of a stream of popen does what pclose
+ * does; in musl it leaves the shell for the program to wait for.
  *
- * A pclose whose wait is cut has closed its stream all the same, and its shell
- * is gone (shell.c).
+ * A pclose whose wait is cut has closed its stream all the same, and has ended its shell
+ * (shell.c).
  *
- * The open streams are noted in slots, without a lock: fclose is called in
- * forked children, where a lock may be held for ever.  A slot is won by its
- * `taken`, and seen by others from the moment that its `file` is set.  Streams
- * that libc's popen has opened before ours took over are noted as well: the
- * child of a later popen is not to inherit them.
+ * The open streams are noted in slots, without a lock: fclose is called in forked children,
+ * where a lock may be held for ever.  A thread takes a slot by its `taken`, and others see it
+ * from the moment that its `file` is set.  Streams that libc's popen has opened before this one
+ * took over are noted as well: the child of a later popen must not inherit them.
  */
 #include "core/sys.h"
 #include "preload/cut.h"
@@ -86,7 +85,8 @@ static struct stream *find(const FILE *file)
     return NULL;
 }
 
-/* What the shell does first: its end of the pipe, and none of the other streams'. */
+/* What the shell does first: it takes its end of the pipe, and closes those of the other streams.
+ */
 static int plan(posix_spawn_file_actions_t *actions, int end, int target)
 {
     int error = posix_spawn_file_actions_adddup2(actions, end, target);

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * preload.h -- what every wrapper keeps.
+ * preload.h -- the rules for every wrapper.
  *
- * 1. Before expiry: the real call with its arguments, its own timeout lowered
- *    to what is left; its result, errno included.
- * 2. After expiry: what would not wait is performed; what would is cut, and has
- *    then done nothing, or says what it did.
- * 3. Errors that the kernel gives without waiting are the kernel's to give: a
- *    wrapper does not read through a pointer that libc would have handed to the
- *    kernel unread, until the kernel has said that it can be read.
- * 4. Async-signal-safe and open to cancellation: no lock, no allocation, no
- *    state that an unwinding would leave behind.
- * 5. errno is touched only where the call fails.
+ * 1.  Before expiry it makes the real call with its arguments, and its own timeout lowered to
+ *    what is left until the deadline.  The result is the real call's, errno included.
+ * 2.  After expiry a call that would not wait is performed.  One that would wait is cut: it has
+ *    done nothing, or its result says how much it did.
+ * 3.  Errors that the kernel finds without waiting are left to the kernel: a wrapper does not
+ *    read through a pointer that libc would have handed to the kernel unread, until the kernel
+ *    has said that it can be read.
+ * 4.  It is async-signal-safe and open to cancellation: no lock, no allocation, no state that an
+ *    unwinding would leave behind.
+ * 5.  It changes errno only where the call fails.
  */
 #ifndef COOPDL_PRELOAD_PRELOAD_H
 #define COOPDL_PRELOAD_PRELOAD_H
@@ -28,7 +28,7 @@
 #define SYMBOL(name) OF_THIS_SIZE(name)
 #endif
 
-/* What a call does in a thread that has a deadline, and so a record: coopdl_self. */
+/* The implementation of a call in a thread that has a deadline, and so a record: coopdl_self. */
 #define CALL(type, name, parameters, ...) type coopdl_timed_##name parameters SYMBOL(name);
 #define MASK(type, name, parameters, ...) type coopdl_mask_##name parameters;
 #define CHILD(type, name, parameters, ...) type coopdl_child_##name parameters;
@@ -38,8 +38,8 @@
 /* The name of a system call that is one of the table's; null for any other. */
 const char *coopdl_number_name(long number);
 
-/* Such a call after expiry, in the kernel's terms, but for errno: what would wait is cut.  No
- * cancellation point. */
+/* The implementation after expiry, in the kernel's terms but for errno: a call that would wait is
+ * cut.  It is no cancellation point. */
 #ifdef COOPDL_WIDE
 #define coopdl_cut_syscall coopdl_wide_cut_syscall
 #endif

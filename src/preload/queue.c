@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * queue.c -- message queues, the semaphores of System V, and aio_suspend.
- *
- * Before expiry they run as they are and the kick ends them.  After expiry each
- * is asked in its own way not to wait.
- */
+/* queue.c -- message queues, the semaphores of System V, and aio_suspend.  Before expiry the calls
+ * run as they are, and the kick ends them.  After expiry each call is made in the way in which it
+ * does not wait. */
 #include "preload/cut.h"
 #include "preload/preload.h"
 
@@ -28,7 +25,8 @@ int coopdl_timed_msgsnd(int id, const void *message, size_t size, int flags)
     return (int)coopdl_kicked(sent, ON_NOTHING, "msgsnd");
 }
 
-/* EAGAIN is the answer where the caller asked not to wait.  The kernel has read the operations. */
+/* The call fails with EAGAIN where the caller asked not to wait.  The kernel has read the
+ * operations. */
 static bool asked_not_to_wait(const struct sembuf *operations, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -60,15 +58,16 @@ int coopdl_timed_semop(int id, struct sembuf *operations, size_t n)
     return coopdl_timed_semtimedop(id, operations, n, NULL);
 }
 
-/* A queue in non-blocking mode answers EAGAIN by itself; one that would wait, that the time is
- * over.  The timed forms have that for their answer. */
+/* With a time that has passed the kernel fails a call on a non-blocking queue with EAGAIN, and one
+ * that would wait with ETIMEDOUT.  The timed forms keep ETIMEDOUT, and the others fail as cut calls
+ * do. */
 __attribute__((always_inline)) static inline ssize_t queue_result(mqd_t queue, ssize_t result,
                                                                   bool timed, const char *call)
 {
     if (result >= 0 || !coopdl_cutting(coopdl_self) || (errno != EINTR && errno != ETIMEDOUT))
         return result;
     coopdl_on(coopdl_self, ON_DESCRIPTOR, queue);
-    int error = coopdl_cut_errno(coopdl_self, call, ANSWER_ESCALATES);
+    int error = coopdl_cut_errno(coopdl_self, call, RESULT_ESCALATES);
     errno = timed ? ETIMEDOUT : error;
     return -1;
 }

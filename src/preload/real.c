@@ -170,7 +170,7 @@ __attribute__((constructor(101))) void coopdl_resolve(void)
 #ifndef COOPDL_WIDE
 static int preloaded;
 
-/* Whose `poll` does the program see: ours, or that of something in front of us? */
+/* Whether the program calls this library's `poll`, or that of a library before this one. */
 __attribute__((constructor(101))) static void look(void)
 {
     preloaded = coopdl_is_first("poll");

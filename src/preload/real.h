@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * real.h -- libc's own functions behind our names.
+ * real.h -- libc's own functions behind the wrapped names.
  *
- * Two sizes.  Where time_t and off_t have 32 bits, libc has a second set of
- * names for programs that were built with 64 bits, which the headers put in the
- * place of the plain ones: __nanosleep64, pread64.  There the files that have
- * calls in them are compiled a second time, wide (COOPDL_WIDE, sys.h), and the
- * WIDE rows of the table are what that adds: each name goes to libc's own
- * function of the same name, and no time or offset is ever converted.  As in
- * libc's headers, what both have under one name in C has two in the library.
+ * Two sizes.  Where time_t and off_t have 32 bits, libc has a second set of names for programs
+ * that were built with 64 bits, such as __nanosleep64 and pread64.  The headers put them in the
+ * place of the plain names.  There the files that make calls are compiled a second time, wide
+ * (COOPDL_WIDE, sys.h), and the second compilation adds the WIDE rows of the table.  Each name
+ * calls libc's own function of the same name, and no time or offset is ever converted.  As in
+ * libc's headers, a name that is one in C may be two names in the library.
  */
 #ifndef COOPDL_PRELOAD_REAL_H
 #define COOPDL_PRELOAD_REAL_H
@@ -95,8 +94,8 @@ struct coopdl_real {
 /* Never null for a CALL; the others are null until they are resolved. */
 extern struct coopdl_real coopdl_real OF_THIS_SIZE(real) __attribute__((visibility("hidden")));
 
-/* The same calls as plain system calls, where they are one.  What is none goes to libc, and is not
- * to be called where the trap is at work. */
+/* The same functions as plain system calls, where they are one.  A function that is not one system
+ * call goes to libc, and must not be called under the trap. */
 extern const struct coopdl_real coopdl_raw OF_THIS_SIZE(raw) __attribute__((visibility("hidden")));
 
 /* Resolves all of them.  Done by our constructor, or by a MASK or CHILD call that comes before it.
@@ -107,7 +106,7 @@ void coopdl_resolve(void) OF_THIS_SIZE(resolve);
  * Handed in by connection.c. */
 extern void (*const coopdl_note_sockets)(void) __attribute__((visibility("hidden")));
 
-/* What a raw system call has returned, as libc's functions say it. */
+/* The result of a raw system call as libc's functions return it. */
 static inline long coopdl_result(long value)
 {
     if (value < 0 && value > -4096) {
@@ -117,9 +116,9 @@ static inline long coopdl_result(long value)
     return value;
 }
 
-/* What syscall() and the trap (src/trap/) cut and perform is the families' code, built a second
- * time with COOPDL_TRAPPED: with plain system calls for libc's, since those would be trapped again,
- * and are cancellation points. */
+/* The code that syscall() and the trap (src/trap/) run after expiry is the families', built a
+ * second time with COOPDL_TRAPPED.  There system calls take the place of libc's functions, which
+ * would be trapped again and are cancellation points. */
 #ifdef COOPDL_TRAPPED
 #define coopdl_real coopdl_raw
 #endif

@@ -2,14 +2,12 @@
 /*
  * semaphore.c -- sem_wait and its timed forms.
  *
- * Runtimes build their locks on them and take any error but the expected ones
- * for something else than "not locked": so sem_wait is told EINTR and nothing
- * else, ever, and the timed ones their own time-out.  After expiry the
- * semaphore is taken if it is free.
+ * Runtimes build their locks on semaphores, and some take an unexpected error for success.  So a
+ * sem_wait that is cut always fails with EINTR, and a timed one with its own ETIMEDOUT.  After
+ * expiry the semaphore is taken if it is free.
  *
- * A lock without a time-out is waited for again and again, then.  The pauses
- * between (cut.c) are waits for the semaphore itself, so that it is had as soon
- * as it is free.
+ * A lock without a timeout then calls sem_wait again and again.  Each call pauses (cut.c) by
+ * waiting for the semaphore itself, so that it is taken as soon as it is free.
  */
 #include "preload/cut.h"
 #include "preload/preload.h"
@@ -25,8 +23,8 @@ static int64_t left_until(clockid_t clock, const struct timespec *until)
     return end > 0 ? end : 0;
 }
 
-/* Waits for it for the time of a pause: whether it was had.  One with a time-out is a sleep to who
- * counts the time (cut.c).  The trap need not ask for another kick because of this wait: it ends by
+/* Waits for the semaphore for the time of a pause: whether it was taken.  A timed wait counts as a
+ * sleep (cut.c).  The trap need not ask for another kick because of this wait, which ends by
  * itself. */
 static bool had_in_pause(sem_t *semaphore, int64_t left)
 {
@@ -43,8 +41,8 @@ static bool had_in_pause(sem_t *semaphore, int64_t left)
     return result == 0;
 }
 
-/* The semaphore was not had in time: by the errno that this call has for it.  `saved` is the errno
- * from before, which stays if it is had after all. */
+/* The semaphore was not taken in time: fails with the errno that this call has for that.  `saved`
+ * is the errno from before, which stays if the semaphore is taken after all. */
 static int cut(sem_t *semaphore, const char *call, int64_t left, int saved)
 {
     int error = left == COOPDL_NEVER ? 0 : ETIMEDOUT;
@@ -52,12 +50,12 @@ static int cut(sem_t *semaphore, const char *call, int64_t left, int saved)
         errno = saved;
         return 0;
     }
-    int told = coopdl_cut_sleep(coopdl_self, call, ANSWER_EINTR, 0);
-    errno = error ? error : told;
+    int cut_error = coopdl_cut_sleep(coopdl_self, call, RESULT_EINTR, 0);
+    errno = error ? error : cut_error;
     return -1;
 }
 
-/* Takes it if it is free: 0, or -1 with EAGAIN. */
+/* Takes the semaphore if it is free: 0, or -1 with EAGAIN. */
 static int take_now(sem_t *semaphore)
 {
     return PERFORM(coopdl_self, sem_trywait(semaphore));

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * session.c -- setsid and those that call it: who leaves the session of its parent
+ * session.c -- setsid and the functions that call it: a process that leaves its parent's session
  * leaves the deadline that it has inherited (core/ending.c).
  *
- * What is started in the background for good, a database server or a terminal
+ * A program that is started in the background for good, such as a database server or a terminal
  * multiplexer, does not end with the command that has started it.
  */
 #include "core/ending.h"

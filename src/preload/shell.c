@@ -2,16 +2,16 @@
 /*
  * shell.c -- the shell that system and popen start, and the wait for it.
  *
- * libc's own start it and wait for it inside libc, where the deadline can
- * neither be handed down nor end the wait, which restarts on EINTR.  A wait
- * that is cut ends as libc's does when a thread is cancelled in system: the
- * shell is killed, since nobody could wait for it again, and no zombie is left.
- * What the shell has started has the deadline itself.
+ * libc's own functions start the shell and wait for it inside libc.  There the deadline can
+ * neither be passed to the shell nor end the wait, which restarts on EINTR.  A wait that is cut
+ * here ends as libc's does when a thread is cancelled in system: the shell is killed, since
+ * nobody could wait for it again, and no zombie is left.  The programs that the shell has
+ * started have the deadline themselves.
  *
- * Ours, with the same behaviour, take over for good when a process gets its
- * first deadline: a stream that is opened outside a scope may be closed inside
- * one, and two systems at once, each with an idea of its own of what to restore
- * SIGINT to, would leave it ignored.
+ * These functions behave as libc's, and take over for good when a process gets its first
+ * deadline.  A stream that is opened outside a scope may be closed inside one.  And if libc's
+ * system and this one ran at the same time, each would restore SIGINT to what it has seen, and
+ * leave it ignored.
  */
 #include "preload/shell.h"
 
@@ -63,7 +63,8 @@ int coopdl_shell_wait(pid_t pid, const char *call)
         }
         if (errno != EINTR)
             return -1;
-        /* Kicked for a runtime's exception, which is to be raised before anything is cut. */
+        /* A kick for a runtime's exception ends the wait: the exception is raised before anything
+         * is cut. */
         if (thread && !was_fired && coopdl_load(thread) & WORD_FIRED && !coopdl_cutting(thread)) {
             coopdl_shell_end(pid);
             return -1;

@@ -2,13 +2,13 @@
 /*
  * sigwait.c -- waiting for signals.
  *
- * A wait for the kick's own number has it blocked, so that nothing comes between
- * a look at what is kept of the program's (core/kept.c) and the wait: what is
- * taken from the queue is the program's, or a kick, which is then taken as in its
- * handler and ends the wait with EINTR.
+ * A wait for the kick's own number keeps that signal blocked, so that no signal arrives between
+ * the look at the kept signals (core/kept.c) and the wait.  A signal that is then taken from the
+ * queue is the program's, or is a kick.  A kick is treated as in its handler, and ends the wait
+ * with EINTR.
  *
- * sigwait has no EINTR in its contract and libc begins anew inside: so it is
- * made of sigwaitinfo here, and only a cut ends it, with the number returned.
+ * sigwait must not fail with EINTR, and libc's restarts inside.  So it is made of sigwaitinfo
+ * here.  Only a cut ends it, with the error number as its result.
  */
 #include "preload/cut.h"
 #include "preload/preload.h"
@@ -43,7 +43,7 @@ static int awaits_kick(const sigset_t *set)
     return kick && sigismember(set, kick) == 1 ? kick : 0;
 }
 
-/* After a wait with another mask, also where the thread is cancelled in it. */
+/* Restores the flag after a wait with another mask, also where the thread is cancelled in it. */
 static void believe_again(void *before)
 {
     coopdl_kick_believed = *(const bool *)before;
@@ -193,7 +193,7 @@ static int await(const sigset_t *wanted, const sigset_t *open, siginfo_t *info,
     return number;
 }
 
-/* What of the set is pending now, taken from the queue: its number, or -1. */
+/* Takes a pending signal of the set from the queue: its number, or -1. */
 static int take_signal(const sigset_t *wanted, const sigset_t *open, siginfo_t *info)
 {
     return PERFORM(coopdl_self, await(wanted, open, info, &no_time));
@@ -219,8 +219,8 @@ int coopdl_timed_sigtimedwait(const sigset_t *set, siginfo_t *info, const struct
     int number = unlikely(coopdl_cutting(coopdl_self)) && waits ? take_signal(set, &open, info)
                                                                 : await(set, &open, info, timeout);
     if (number < 0 && (errno == EAGAIN || errno == EINTR) && waits && coopdl_cutting(coopdl_self)) {
-        int told = coopdl_cut_errno(coopdl_self, "sigtimedwait", ANSWER_ESCALATES);
-        errno = timeout ? EAGAIN : told; /* with a timeout, that it has run out */
+        int cut_error = coopdl_cut_errno(coopdl_self, "sigtimedwait", RESULT_ESCALATES);
+        errno = timeout ? EAGAIN : cut_error; /* a timed wait fails as if its timeout had run out */
     }
     return number;
 }
@@ -243,6 +243,6 @@ int coopdl_timed_sigwait(const sigset_t *set, int *number)
         if (error != EINTR && error != EAGAIN)
             return error;
         if (coopdl_cutting(coopdl_self))
-            return coopdl_cut_errno(coopdl_self, "sigwait", ANSWER_ESCALATES);
+            return coopdl_cut_errno(coopdl_self, "sigwait", RESULT_ESCALATES);
     }
 }

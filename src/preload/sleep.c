@@ -21,7 +21,7 @@ doze(struct coopdl_thread *thread, clockid_t clock, int64_t wanted, int64_t *res
         *rest = left;
         if (unlikely(coopdl_cutting(thread))) {
             thread->place.begun = begun;
-            return coopdl_cut_sleep(thread, call, ANSWER_ESCALATES, left);
+            return coopdl_cut_sleep(thread, call, RESULT_ESCALATES, left);
         }
         int64_t now = coopdl_clock(), cap = coopdl_cap(thread, now);
         if (!begun)
@@ -38,7 +38,7 @@ doze(struct coopdl_thread *thread, clockid_t clock, int64_t wanted, int64_t *res
             thread->place.begun = begun;
             coopdl_from(thread, COOPDL_CALLER);
             if (coopdl_cutting(thread))
-                return coopdl_cut_a_sleep(thread, call, ANSWER_ESCALATES, left);
+                return coopdl_cut_a_sleep(thread, call, RESULT_ESCALATES, left);
             coopdl_note_kicked(thread, call);
             return error;
         }
@@ -64,8 +64,8 @@ static bool ends_before(const struct coopdl_thread *thread, int64_t ns)
     return coopdl_later(coopdl_clock(), ns) < coopdl_load(thread);
 }
 
-/* Relative sleeps on a clock that runs as the deadline's does.  One that ends before the deadline
- * is the kernel's, down to what it writes. */
+/* Relative sleeps on a clock that runs at the rate of the deadline's.  A sleep that ends before the
+ * deadline is the kernel's own, with what the kernel writes back. */
 __attribute__((always_inline)) static inline int
 timed_sleep(struct coopdl_thread *thread, clockid_t clock, const struct timespec *wanted,
             struct timespec *rest, const char *call)
@@ -75,7 +75,7 @@ timed_sleep(struct coopdl_thread *thread, clockid_t clock, const struct timespec
         int error = coopdl_real.clock_nanosleep(clock, 0, wanted, rest);
         /* A handler has entered a scope, and left by longjmp. */
         return error == EINTR && coopdl_cutting(thread)
-                   ? coopdl_cut_sleep(thread, call, ANSWER_ESCALATES, left)
+                   ? coopdl_cut_sleep(thread, call, RESULT_ESCALATES, left)
                    : error;
     }
     int error = doze(thread, clock, left, &left, call);
@@ -83,8 +83,8 @@ timed_sleep(struct coopdl_thread *thread, clockid_t clock, const struct timespec
         return error;
     if (!coopdl_writable(rest, sizeof(*rest)))
         return EFAULT;
-    /* Nothing is left of one that is cut for good: libc's sleep returns this, and its caller's loop
-     * is to end. */
+    /* A sleep that is cut with ETIMEDOUT reports that no time is left: libc's sleep returns that,
+     * and its caller's loop ends. */
     *rest = coopdl_timespec(error == EINTR ? left : 0);
     return error;
 }
@@ -145,7 +145,7 @@ int coopdl_timed_clock_nanosleep(clockid_t clock, int flags, const struct timesp
         }
     }
     if (error == EINTR && coopdl_cutting(thread))
-        return coopdl_cut_sleep(thread, "clock_nanosleep", ANSWER_ESCALATES, left);
+        return coopdl_cut_sleep(thread, "clock_nanosleep", RESULT_ESCALATES, left);
     return error;
 }
 

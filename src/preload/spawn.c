@@ -9,8 +9,8 @@
 #include "preload/inherit.h"
 #include "preload/preload.h"
 
-/* The child is to find the kick's signal blocked where its parent believes that it is.  A kick that
- * comes meanwhile is taken when it is unblocked. */
+/* The child must have the kick's signal blocked where its parent believes that it is.  A kick that
+ * arrives meanwhile is taken when the signal is unblocked. */
 #define SPAWN(call)                                                                                \
     __extension__({                                                                                \
         if (unlikely(coopdl_budgeted) && coopdl_start_refused()) {                                 \

@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * stdio.c -- a read that the kick finds at its end, above all one that libc's own stdio
- * makes for the program.
+ * stdio.c -- a read that is interrupted by the kick at a budget's end, above all one that libc's
+ * stdio makes for the program.
  *
- * `while (fgets(...)) n++; commit(n)` takes the error of a read for the end of the
- * data.  So where the budget alone has ended, and such a read waits for a pipe, a
- * FIFO, a terminal or standard input, the process is signalled at once instead
- * (core/ending.c); COOPDL_READ=error turns that off.  What reads by itself is told an
- * error, and knows what that is.
+ * A loop such as `while (fgets(...)) n++; commit(n)` takes the error of a read for the end of
+ * the data.  So where the budget alone has ended, and such a read waits for a pipe, a FIFO, a
+ * terminal or standard input, the process is signalled at once instead (core/ending.c).
+ * COOPDL_READ=error turns that off.  A program that calls read itself gets the error, and can
+ * tell it from the end.
  *
- * A kick's handler has interrupted stdio's read if it comes from libc's function
- * read, and that does not return to the wrapper of read.  The wrapper notes nothing,
- * since every read would pay for that: its return address is looked for on the stack,
- * where a word that an earlier call has left may be taken for it.  Then that read is
- * told an error, as with COOPDL_READ=error.  Where the descriptor cannot be told from
- * the interrupted registers, nothing is done.  After expiry the trap sees such a read.
+ * The kick's handler has interrupted stdio's read if the interrupted code is libc's function
+ * read, and that function does not return to the wrapper of read.  The wrapper makes no note of
+ * its call, since every read would pay for it.  So the handler looks for the wrapper's return
+ * address on the stack.  A word that an earlier call has left there may look like it: then
+ * stdio's read gets the error, as with COOPDL_READ=error.  Where the interrupted registers do
+ * not show the descriptor, nothing is done.  After expiry the trap sees such a read.
  *
- * Any read that has just found the end of file where its writer may have been ended by
- * the same budget is made one that was interrupted.  The kick is there before the end
- * of file is: both sleep until the same deadline, and the writer has still to exit.
+ * A read may have just found the end of file because its writer was ended by the same budget.
+ * Any such read, of whatever code, is made to look interrupted.  The kick arrives before the end
+ * of file does: both processes sleep until the same deadline, and the writer has still to exit.
  */
 #include "core/arrival.h"
 #include "core/ending.h"
@@ -35,12 +35,12 @@
 #endif
 
 #if defined(__x86_64__) && defined(__GLIBC__) && !defined(COOPDL_TRAPPED)
-/* No function of libc's that makes one system call is longer.  This one may be shorter, and write
- * lie behind it: so the number must be that of read, 0, by `xor %eax,%eax` or `mov $0,%eax`. */
+/* No function of libc that makes one system call is longer.  This one may be shorter, and write may
+ * lie after it: so the number must be that of read, 0, set by `xor %eax,%eax` or `mov $0,%eax`. */
 enum { LONGEST = 192, SYSCALL_SIZE = 2, MOV_SIZE = 5 };
 
-/* What libc's read keeps on the stack, in words, with its return address; and the wrapper's size.
- */
+/* The size of libc's read on the stack, in words, with its return address; and the wrapper's size
+ * in bytes. */
 enum { FRAME = 10, WRAPPER_SIZE = 512 };
 
 static bool is_wrappers(const greg_t *r)
@@ -52,8 +52,9 @@ static bool is_wrappers(const greg_t *r)
     return false;
 }
 
-/* Whether it was the system call `read`, just behind the instruction that makes it.  The signal has
- * ended that, or come with its end: a writer that the same budget has ended is an end of file. */
+/* Whether the interrupted instruction is just after libc's system call `read`.  The signal has
+ * ended that call, or has come as it ended: the end of a writer by the same budget is an end of
+ * file. */
 static bool is_read(const greg_t *r)
 {
     uintptr_t read = (uintptr_t)coopdl_real.read, at = (uintptr_t)r[REG_RIP];
@@ -67,7 +68,7 @@ static bool is_read(const greg_t *r)
 static void kicked(struct coopdl_thread *thread, void *context)
 {
     greg_t *r = ((ucontext_t *)context)->uc_mcontext.gregs;
-    /* It would report that words are looked at which nobody has written. */
+    /* valgrind would report reads of words on the stack that no code has written. */
     if (RUNNING_ON_VALGRIND || !is_read(r))
         return;
     if (r[REG_RAX] == 0 && r[REG_RDX] != 0 && coopdl_end_of_writer(thread, (int)r[REG_RDI]))

@@ -2,18 +2,16 @@
 /*
  * syscall.c -- system calls by number, for libc's syscall() and for the trap.
  *
- * Before expiry syscall() is the kernel's: the call is made with its own number
- * and arguments, so that the kernel writes back what it writes back, refuses
- * what it refuses, and the call is no cancellation point.  The call is not
- * capped: the kick ends it, and the next kick if one was lost.  A mask that it
- * waits with is opened for the kick, as by the wrappers.
+ * Before expiry syscall() makes the call with its own number and arguments, so that the kernel
+ * returns, writes back and refuses as without the library.  The call is no cancellation point.
+ * It is not capped: the kick ends it, and the next kick if one was lost.  A signal mask that the
+ * call waits with is opened for the kick, as in the wrappers.
  *
- * After expiry the numbers in the table go the way of the wrappers, in their
- * plain form (COOPDL_TRAPPED in real.h), since syscall() stays no cancellation
- * point.  What differs between a system call and libc's function is put right
- * in the rows of the table, with the macros that are defined here: the size of
- * a signal set, the pair that pselect6 takes, errors as numbers, and what the
- * kernel refuses before it waits.
+ * After expiry the numbers in the table take the path of the wrappers, in their plain form
+ * (COOPDL_TRAPPED in real.h), since syscall() must stay no cancellation point.  A system call
+ * differs from libc's function in several ways: the size of a signal set, the pair of arguments
+ * of pselect6, errors as numbers, and what the kernel refuses before it waits.  The macros that
+ * are defined here put these right in the rows of the table.
  */
 #include "preload/cut.h"
 #include "preload/preload.h"
@@ -74,14 +72,15 @@ static const sigset_t *mask_of(long pair)
     return pair ? P(struct masked *, pair)->mask : NULL;
 }
 
-/* Whether the clock is one to sleep on: until a time that is past, nobody sleeps. */
+/* Whether the clock is one to sleep on: it is tried with a time that has passed, which does not
+ * sleep. */
 static bool is_sleepable(long clock)
 {
     struct timespec past = {0};
     return coopdl_sys(SYS_clock_nanosleep, clock, TIMER_ABSTIME, &past, 0) == 0;
 }
 
-/* The kernel writes back what is left of a time-out: nothing, of one that has run out. */
+/* The kernel writes back the time that is left of a timeout: none, of one that has run out. */
 static long written_back(long result, long time)
 {
     if (result == 0 && time && coopdl_writable(P(void *, time), sizeof(struct timespec)))
@@ -154,7 +153,7 @@ const char *coopdl_number_name(long number)
 
 #if !defined(COOPDL_TRAPPED) && !defined(COOPDL_WIDE)
 
-/* What a mask of the caller's becomes: the kick gets through. */
+/* The caller's mask, opened for the kick. */
 struct opened {
     sigset_t mask;
     struct masked pair;
@@ -206,7 +205,7 @@ static void open_masks(struct opened *opened, long number, long *arguments)
     }
 }
 
-/* What a call that was kicked out of its wait is told, as by the wrappers. */
+/* The result of a call that was kicked out of its wait, as in the wrappers. */
 static int tell(struct coopdl_thread *thread, long number, const long *arguments)
 {
     const char *name = coopdl_number_name(number);
@@ -214,8 +213,8 @@ static int tell(struct coopdl_thread *thread, long number, const long *arguments
 #ifdef SYS_epoll_wait
     epoll |= number == SYS_epoll_wait;
 #endif
-    int error =
-        coopdl_tell(thread, name, epoll ? ANSWER_EINTR : ANSWER_ESCALATES, COOPDL_NEVER, false);
+    int error = coopdl_cut_result(thread, name, epoll ? RESULT_EINTR : RESULT_ESCALATES,
+                                  COOPDL_NEVER, false);
     switch (number) {
     case WITH_TIME(mq_timedreceive):
     case WITH_TIME(mq_timedsend):
@@ -227,7 +226,7 @@ static int tell(struct coopdl_thread *thread, long number, const long *arguments
     }
 }
 
-/* What is taken from the queue may be a kick. */
+/* The signal that is taken from the queue may be a kick. */
 static bool waits_for_kick(long number, long set, long size)
 {
     switch (number) {
@@ -246,7 +245,7 @@ static long timed(long number, long a, long b, long c, long d, long e, long f)
         thread->trapped_at = COOPDL_CALLER;
         long result = coopdl_cut_syscall(number, a, b, c, d, e, f);
         thread->trapped_at = NULL;
-        thread->told = false; /* no wrapper is around it that would tell the same again */
+        thread->cut_by_trap = false; /* no wrapper is around it that would count the same cut */
         return result;
     }
     struct opened opened;

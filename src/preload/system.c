@@ -2,10 +2,9 @@
 /*
  * system.c -- system.
  *
- * While any thread is inside it, SIGINT and SIGQUIT are ignored; the first one
- * notes what they were and the last one restores that.  SIGCHLD is blocked in
- * the caller.  A thread that is cancelled ends its shell and puts all of this
- * back, as one whose wait is cut does.
+ * While any thread is inside it, SIGINT and SIGQUIT are ignored.  The first thread notes their
+ * actions, and the last one restores them.  SIGCHLD is blocked in the caller.  A thread that is
+ * cancelled ends its shell and restores all of this, as a thread whose wait is cut does.
  */
 #include "core/ending.h"
 #include "preload/cut.h"
@@ -23,7 +22,7 @@ struct run {
     sigset_t mask;
 };
 
-/* Fills `reset` with what the shell is not to ignore. */
+/* Fills `reset` with the signals that the shell must not ignore. */
 static void prepare(struct run *run, sigset_t *reset)
 {
     const struct sigaction ignore = {.sa_handler = SIG_IGN};

@@ -2,20 +2,20 @@
 /*
  * wait.c -- poll, select, epoll: calls that have a timeout of their own.
  *
- * Before expiry that timeout is capped (cut.h), in the unit that the call has,
- * rounded up.  select and pselect are not capped: a cap that runs out would
- * have cleared the caller's sets, which a failed select leaves alone; the kick
- * ends them.  After expiry all of them look once without waiting.  Those with a
- * timeout say in the end that it has run out: poll and select after some cuts
- * (cut.c), epoll when it has.
+ * Before expiry that timeout is capped (cut.h), in the unit that the call has, rounded up.
+ * select and pselect are not capped, and the kick ends them: a cap that runs out would have
+ * cleared the caller's sets, which a failed select must leave alone.  After expiry all of them
+ * look once without waiting.  Those with a timeout report in the end that it has run out: poll
+ * and select after some cuts (cut.c), epoll when it has.
  *
- * epoll is what event loops wait in, and they abort on any error but EINTR.  A
- * caller that goes on after EINTR and counts nothing itself is told 0 when its
- * own timeout has passed since it first asked: a wait for the same descriptor
- * with the same timeout, under the same deadline, goes on from one cut to the
- * next (struct coopdl_waiting).  It has ended when it is told 0, or of an event.
- * CPython alone is told ETIMEDOUT: its module `select` raises it, and asyncio
- * ends by that.
+ * Event loops wait in epoll, and abort on any error but EINTR.  Many of them only go on after
+ * EINTR, and do not count the time.  So their epoll returns 0 once their own timeout has passed
+ * since the first call of a series.  A series is formed by waits for the same descriptor with
+ * the same timeout under the same deadline (struct coopdl_waiting).  It ends when epoll returns
+ * 0, or an event.
+ *
+ * CPython alone gets ETIMEDOUT from epoll: its module `select` raises that, and asyncio ends by
+ * it.
  */
 #include "core/ending.h"
 #include "core/scope.h"
@@ -27,31 +27,31 @@
 #include <limits.h>
 #include <string.h>
 
-/* A timeout that goes on over several waits. */
-struct patience {
+/* The caller's timeout, which may span several waits. */
+struct remaining {
     int64_t wanted; /* ns; COOPDL_NEVER: for ever */
     int64_t begun;
     bool capped; /* whether the next wait is shorter than what is wanted */
 };
 
 /* How long the next wait may be, in ns. */
-static int64_t next_wait(struct patience *patience, const struct coopdl_thread *thread)
+static int64_t next_wait(struct remaining *remaining, const struct coopdl_thread *thread)
 {
-    int64_t now = coopdl_clock(), left = patience->wanted;
-    if (!patience->begun)
-        patience->begun = now;
+    int64_t now = coopdl_clock(), left = remaining->wanted;
+    if (!remaining->begun)
+        remaining->begun = now;
     else if (left != COOPDL_NEVER)
-        left -= now - patience->begun;
+        left -= now - remaining->begun;
     if (left < 0)
         left = 0;
     int64_t cap = coopdl_cap(thread, now);
-    patience->capped = cap < left;
-    return patience->capped ? cap : left;
+    remaining->capped = cap < left;
+    return remaining->capped ? cap : left;
 }
 
-static struct patience patience_ms(int timeout)
+static struct remaining remaining_ms(int timeout)
 {
-    return (struct patience){.wanted = timeout < 0 ? COOPDL_NEVER : timeout * COOPDL_MILLISECOND};
+    return (struct remaining){.wanted = timeout < 0 ? COOPDL_NEVER : timeout * COOPDL_MILLISECOND};
 }
 
 /* Whether a timeout in ms ends before the deadline: the common case, kept short.  Such a call needs
@@ -70,37 +70,34 @@ static int to_ms(int64_t ns)
     return ms < INT_MAX ? (int)ms : INT_MAX;
 }
 
-/*
- * The one loop of all capped waits.  `wait` is an expression that waits for
- * `ns`; `look` one that does not wait.  A wait whose cap ran out is not cut
- * while a runtime's exception is at work, nor after the deadline was moved: it
- * goes on with what is left of its own timeout.
- */
-#define WAIT(thread, patience, wait, look, on, call, cut)                                          \
+/* The loop of all capped waits.  `wait` is an expression that waits for `ns`; `look` is one that
+ * does not wait.  A wait whose cap has run out is not cut while a runtime's exception is being
+ * handled, nor after the deadline was moved: it goes on with the rest of its own timeout. */
+#define WAIT(thread, remaining, wait, look, on, call, cut)                                         \
     for (;;) {                                                                                     \
         if (unlikely(coopdl_cutting(thread))) {                                                    \
             int seen = PERFORM(thread, look);                                                      \
             if (seen)                                                                              \
                 return seen;                                                                       \
             (on);                                                                                  \
-            (thread)->place.begun = (patience).begun;                                              \
+            (thread)->place.begun = (remaining).begun;                                             \
             coopdl_from(thread, COOPDL_CALLER);                                                    \
             return (cut);                                                                          \
         }                                                                                          \
-        int64_t ns = next_wait(&(patience), thread);                                               \
+        int64_t ns = next_wait(&(remaining), thread);                                              \
         int got = (wait);                                                                          \
         if (got < 0) {                                                                             \
             if (errno != EINTR || !(coopdl_load(thread) & WORD_FIRED))                             \
                 return got;                                                                        \
             (on);                                                                                  \
-            (thread)->place.begun = (patience).begun;                                              \
+            (thread)->place.begun = (remaining).begun;                                             \
             coopdl_from(thread, COOPDL_CALLER);                                                    \
             if (coopdl_cutting(thread))                                                            \
                 return (cut);                                                                      \
             coopdl_note_kicked(thread, call);                                                      \
             return got;                                                                            \
         }                                                                                          \
-        if (got != 0 || !(patience).capped)                                                        \
+        if (got != 0 || !(remaining).capped)                                                       \
             return got;                                                                            \
         coopdl_capped(thread);                                                                     \
     }
@@ -111,12 +108,12 @@ static void on_poll(struct coopdl_thread *thread, const struct pollfd *fds, nfds
     thread->place.b = (long)n;
 }
 
-/* With a timeout, in the end, as if that had run out.  One that waits for no descriptor is a sleep.
- */
+/* A call with a timeout returns 0 after some cuts, as if that had run out.  One that waits for no
+ * descriptor is a sleep. */
 static int timed_cut(struct coopdl_thread *thread, const char *call, int64_t timeout, bool sleeps)
 {
     bool timed = timeout != COOPDL_NEVER;
-    int error = coopdl_cut_a_sleep(thread, call, timed ? ANSWER_TIMED : ANSWER_ESCALATES,
+    int error = coopdl_cut_a_sleep(thread, call, timed ? RESULT_TIMED : RESULT_ESCALATES,
                                    sleeps ? timeout : COOPDL_NEVER);
     if (error == 0)
         return 0;
@@ -124,7 +121,7 @@ static int timed_cut(struct coopdl_thread *thread, const char *call, int64_t tim
     return -1;
 }
 
-/* The error stands, whatever becomes of the sockets. */
+/* The errno stays, whatever the hang-up does to the sockets. */
 static int poll_cut(struct coopdl_thread *thread, const char *call, const struct pollfd *fds,
                     nfds_t n, int64_t timeout)
 {
@@ -138,8 +135,8 @@ static int poll_cut(struct coopdl_thread *thread, const char *call, const struct
     return result;
 }
 
-/* What has hung up may be a writer that the same budget has ended.  A relay would hand that on as
- * the end of the data. */
+/* A descriptor that has hung up may be that of a writer which the same budget has ended.  A relay
+ * would pass that on as the end of the data. */
 __attribute__((noinline, cold)) static int without_writers(struct coopdl_thread *thread,
                                                            struct pollfd *fds, nfds_t n, int ready)
 {
@@ -161,12 +158,12 @@ __attribute__((noinline, cold)) static int without_writers(struct coopdl_thread 
 __attribute__((noinline)) static int poll_capped(struct pollfd *fds, nfds_t n, int timeout)
 {
     struct coopdl_thread *thread = coopdl_self;
-    struct patience patience = patience_ms(timeout);
+    struct remaining remaining = remaining_ms(timeout);
     if (timeout == 0)
         return PERFORM(thread, coopdl_real.poll(fds, n, 0));
-    WAIT(thread, patience, POLLED(thread, coopdl_real.poll(fds, n, to_ms(ns))),
+    WAIT(thread, remaining, POLLED(thread, coopdl_real.poll(fds, n, to_ms(ns))),
          POLLED(thread, coopdl_real.poll(fds, n, 0)), on_poll(thread, fds, n), "poll",
-         poll_cut(thread, "poll", fds, n, patience.wanted))
+         poll_cut(thread, "poll", fds, n, remaining.wanted))
 }
 
 int coopdl_timed_poll(struct pollfd *fds, nfds_t n, int timeout)
@@ -196,26 +193,27 @@ int coopdl_timed_ppoll(struct pollfd *fds, nfds_t n, const struct timespec *time
         return PERFORM(thread, coopdl_real.ppoll(fds, n, timeout, mask));
     if (mask)
         mask = &open;
-    struct patience patience = {.wanted = timeout ? coopdl_ns(timeout) : COOPDL_NEVER};
-    WAIT(thread, patience, POLLED(thread, ppoll_ns(fds, n, ns, mask)),
+    struct remaining remaining = {.wanted = timeout ? coopdl_ns(timeout) : COOPDL_NEVER};
+    WAIT(thread, remaining, POLLED(thread, ppoll_ns(fds, n, ns, mask)),
          POLLED(thread, ppoll_ns(fds, n, 0, mask)), on_poll(thread, fds, n), "ppoll",
-         poll_cut(thread, "ppoll", fds, n, patience.wanted));
+         poll_cut(thread, "ppoll", fds, n, remaining.wanted));
 }
 
-/* The wait that this call goes on with; a new one, if it is the first that its owner cuts. */
+/* The series of waits that this call belongs to; a new one, if this is the first call that its
+ * owner cuts. */
 static struct coopdl_waiting *waiting_of(struct coopdl_thread *thread, int fd,
-                                         const struct patience *patience)
+                                         const struct remaining *remaining)
 {
     struct coopdl_waiting *waiting = &thread->waiting;
     int64_t now = coopdl_clock();
     const struct coopdl_entry *owner = coopdl_owner(thread, now);
     int64_t deadline = owner && owner->cuts ? owner->deadline : -1;
-    if (waiting->begun && waiting->fd == fd && waiting->wanted == patience->wanted &&
+    if (waiting->begun && waiting->fd == fd && waiting->wanted == remaining->wanted &&
         waiting->deadline == deadline)
         return waiting;
     *waiting = (struct coopdl_waiting){.deadline = owner ? owner->deadline : -1,
-                                       .wanted = patience->wanted,
-                                       .begun = patience->begun ? patience->begun : now,
+                                       .wanted = remaining->wanted,
+                                       .begun = remaining->begun ? remaining->begun : now,
                                        .fd = fd};
     return waiting;
 }
@@ -229,7 +227,7 @@ static int64_t left_of(const struct coopdl_waiting *waiting)
                                            : 0;
 }
 
-/* A wait that was told of an event has ended. */
+/* A series ends with an event. */
 static int waited(struct coopdl_thread *thread, int got)
 {
     if (unlikely(got > 0))
@@ -237,14 +235,14 @@ static int waited(struct coopdl_thread *thread, int got)
     return got;
 }
 
-static int tell_epoll(struct coopdl_thread *thread, const char *call, int fd,
-                      const struct patience *patience, const void *caller)
+static int epoll_result(struct coopdl_thread *thread, const char *call, int fd,
+                        const struct remaining *remaining, const void *caller)
 {
     if (coopdl_is_python(caller)) {
-        errno = coopdl_cut_a_sleep(thread, call, ANSWER_ESCALATES, COOPDL_NEVER);
+        errno = coopdl_cut_a_sleep(thread, call, RESULT_ESCALATES, COOPDL_NEVER);
         return -1;
     }
-    struct coopdl_waiting *waiting = waiting_of(thread, fd, patience);
+    struct coopdl_waiting *waiting = waiting_of(thread, fd, remaining);
     int error = coopdl_cut_wait(thread, call, left_of(waiting));
     if (left_of(waiting) == 0) {
         waiting->begun = 0;
@@ -255,15 +253,15 @@ static int tell_epoll(struct coopdl_thread *thread, const char *call, int fd,
 }
 
 static int epoll_cut(struct coopdl_thread *thread, const char *call, int fd,
-                     const struct patience *patience, const void *caller)
+                     const struct remaining *remaining, const void *caller)
 {
-    int result = tell_epoll(thread, call, fd, patience, caller);
+    int result = epoll_result(thread, call, fd, remaining, caller);
     if (coopdl_sockets_of_epoll_cut(fd) && coopdl_hangup_due(thread))
         coopdl_hang_up_epoll(fd);
     return result;
 }
 
-/* Who is asked whether it is CPython: under the trap that is nobody. */
+/* The caller that may be CPython: under the trap it is not known. */
 #ifdef COOPDL_TRAPPED
 #define CALLER NULL
 #else
@@ -274,12 +272,12 @@ __attribute__((noinline)) static int epoll_wait_capped(int fd, struct epoll_even
                                                        int timeout)
 {
     struct coopdl_thread *thread = coopdl_self;
-    struct patience patience = patience_ms(timeout);
+    struct remaining remaining = remaining_ms(timeout);
     if (timeout == 0)
         return PERFORM(thread, coopdl_real.epoll_wait(fd, events, n, 0));
-    WAIT(thread, patience, waited(thread, coopdl_real.epoll_wait(fd, events, n, to_ms(ns))),
+    WAIT(thread, remaining, waited(thread, coopdl_real.epoll_wait(fd, events, n, to_ms(ns))),
          waited(thread, coopdl_real.epoll_wait(fd, events, n, 0)), coopdl_on(thread, ON_EPOLL, fd),
-         "epoll_wait", epoll_cut(thread, "epoll_wait", fd, &patience, CALLER))
+         "epoll_wait", epoll_cut(thread, "epoll_wait", fd, &remaining, CALLER))
 }
 
 int coopdl_timed_epoll_wait(int fd, struct epoll_event *events, int n, int timeout)
@@ -293,15 +291,15 @@ int coopdl_timed_epoll_pwait(int fd, struct epoll_event *events, int n, int time
 {
     struct coopdl_thread *thread = coopdl_self;
     sigset_t open;
-    struct patience patience = patience_ms(timeout);
+    struct remaining remaining = remaining_ms(timeout);
     if (timeout == 0 || (mask && !coopdl_open_mask(mask, &open)))
         return PERFORM(thread, coopdl_real.epoll_pwait(fd, events, n, timeout, mask));
     if (mask)
         mask = &open;
-    WAIT(thread, patience, waited(thread, coopdl_real.epoll_pwait(fd, events, n, to_ms(ns), mask)),
+    WAIT(thread, remaining, waited(thread, coopdl_real.epoll_pwait(fd, events, n, to_ms(ns), mask)),
          waited(thread, coopdl_real.epoll_pwait(fd, events, n, 0, mask)),
          coopdl_on(thread, ON_EPOLL, fd), "epoll_pwait",
-         epoll_cut(thread, "epoll_pwait", fd, &patience, CALLER));
+         epoll_cut(thread, "epoll_pwait", fd, &remaining, CALLER));
 }
 
 static int epoll_pwait2_ns(int fd, struct epoll_event *events, int n, int64_t ns,
@@ -321,10 +319,10 @@ int coopdl_timed_epoll_pwait2(int fd, struct epoll_event *events, int n,
         return PERFORM(thread, coopdl_real.epoll_pwait2(fd, events, n, timeout, mask));
     if (mask)
         mask = &open;
-    struct patience patience = {.wanted = timeout ? coopdl_ns(timeout) : COOPDL_NEVER};
-    WAIT(thread, patience, waited(thread, epoll_pwait2_ns(fd, events, n, ns, mask)),
+    struct remaining remaining = {.wanted = timeout ? coopdl_ns(timeout) : COOPDL_NEVER};
+    WAIT(thread, remaining, waited(thread, epoll_pwait2_ns(fd, events, n, ns, mask)),
          waited(thread, epoll_pwait2_ns(fd, events, n, 0, mask)), coopdl_on(thread, ON_EPOLL, fd),
-         "epoll_pwait2", epoll_cut(thread, "epoll_pwait2", fd, &patience, CALLER));
+         "epoll_pwait2", epoll_cut(thread, "epoll_pwait2", fd, &remaining, CALLER));
 }
 
 /* As much of a set as the kernel takes: whole longs. */
@@ -386,7 +384,7 @@ static void on_select(struct coopdl_thread *thread, int n, fd_set *sets[3])
         .object = ON_SELECT, .a = n, .b = (long)sets[0], .c = (long)sets[1], .d = (long)sets[2]};
 }
 
-/* Nothing was.  Who is told that the time has run out finds empty sets. */
+/* No descriptor was ready.  A caller whose timeout has run out finds empty sets. */
 static int cut_select(struct coopdl_thread *thread, const char *call, int n, fd_set *sets[3],
                       int64_t timeout, const void *caller)
 {

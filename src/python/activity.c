@@ -2,6 +2,8 @@
 /* activity.c -- what a thread does, as the kernel sees it. */
 #include "activity.h"
 
+#include "../portable/thread_clock.h"
+
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <link.h>
@@ -11,12 +13,10 @@
 #include <time.h>
 #include <unistd.h>
 
-/* By its number, in the form that Linux gives such clocks: pthread_getcpuclockid reads the memory
- * of a thread that may be gone. */
 int64_t coopdl_py_work(const struct thread *thread)
 {
     struct timespec time = {0};
-    clock_gettime((clockid_t)(~(unsigned int)atomic_load(&thread->tid) << 3 | 6), &time);
+    clock_gettime(coopdl_thread_clock(atomic_load(&thread->tid)), &time);
     return time.tv_sec * COOPDL_SECOND + time.tv_nsec;
 }
 

@@ -80,7 +80,7 @@ static void deliver(struct thread *thread, struct entry *owner, PyObject *error)
     thread->raised_at = coopdl_now();
     thread->raised_work = coopdl_py_work(thread);
     atomic_store(&owner->life, LIFE_RAISED);
-    atomic_store(&thread->verdict, COOPDL_PEACE);
+    atomic_store(&thread->verdict, COOPDL_HANDLING);
     bool base = owner == atomic_load(&thread->base);
     coopdl_deliver(base ? NULL : &owner->scope);
 }
@@ -361,7 +361,7 @@ enum coopdl_verdict coopdl_py_look(struct module_state *state, struct thread *th
     }
     coopdl_py_unwatch_instructions(thread, there);
     coopdl_py_unwatch_errors(thread, there);
-    return COOPDL_PEACE;
+    return COOPDL_HANDLING;
 }
 
 void coopdl_py_settle(struct thread *thread, struct entry *entry)
@@ -374,5 +374,5 @@ void coopdl_py_settle(struct thread *thread, struct entry *entry)
     thread->deferral.since = 0;
     atomic_store(&thread->slept, 0);
     atomic_store(&thread->wanted, false);
-    atomic_store(&thread->verdict, COOPDL_PEACE);
+    atomic_store(&thread->verdict, COOPDL_HANDLING);
 }

@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 /* How often the raiser may fail to answer for the main thread: the visits are 1, 2, 4 ms apart. */
-enum { PATIENCE = 3 };
+enum { MOST_UNANSWERED = 3 };
 
 /* A forked child inherits a scope's deadline this much later: its parent ends first, and ends it.
  */
@@ -45,8 +45,9 @@ static enum coopdl_verdict verdict_on(struct thread *thread)
     atomic_store(&due, true);
     if (atomic_load(&thread->error))
         return verdict;
-    return verdict == COOPDL_CUT || atomic_load(&thread->unanswered) > PATIENCE ? COOPDL_CUT
-                                                                                : COOPDL_KICK;
+    return verdict == COOPDL_CUT || atomic_load(&thread->unanswered) > MOST_UNANSWERED
+               ? COOPDL_CUT
+               : COOPDL_KICK;
 }
 
 static bool is_entered(const struct thread *thread, const coopdl_scope *scope)
@@ -69,7 +70,7 @@ static enum coopdl_verdict on_expired(pid_t tid, coopdl_scope *scope)
         return COOPDL_CUT;
     struct entry *owner = coopdl_py_unspent(thread, coopdl_now());
     if (!owner)
-        return is_entered(thread, scope) ? COOPDL_PEACE : COOPDL_CUT;
+        return is_entered(thread, scope) ? COOPDL_HANDLING : COOPDL_CUT;
     enum coopdl_verdict verdict = verdict_on(thread);
     /* Kicked, the main thread finds out whether the interpreter has started. */
     return owner == &coopdl_py_budget && !coopdl_py_is_started() ? COOPDL_KICK : verdict;

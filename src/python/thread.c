@@ -111,7 +111,7 @@ struct thread *coopdl_py_claim(pid_t tid, PyThreadState *state)
         atomic_store(&claimed_by_others, true);
     attach(thread, (struct attached){state, PyThreadState_GetID(state)},
            PyThreadState_GetInterpreter(state) != PyInterpreterState_Main());
-    atomic_store(&thread->verdict, COOPDL_PEACE); /* the raiser has not looked at it yet */
+    atomic_store(&thread->verdict, COOPDL_HANDLING); /* the raiser has not looked at it yet */
     return thread;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* none.c -- an architecture for which nobody has written the trap: it says so, once. */
+/* none.c -- the trap on an architecture for which it has not been written: it logs that once. */
 #include "trap/trap.h"
 
 #include "core/kick.h"

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * trap.h -- after expiry, and only then: every system call of the thread is
- * seen, whoever makes it.
+ * trap.h -- the trap: after expiry, and only then, every system call of the thread is seen,
+ * whatever code makes it.
  *
- * One file per architecture.  Where there is no trap a lost kick is repeated,
- * as everywhere (core/tick.c).
+ * There is one file for each architecture.  Without a trap a lost kick is repeated, as it is
+ * everywhere (core/tick.c).
  */
 #ifndef COOPDL_TRAP_TRAP_H
 #define COOPDL_TRAP_TRAP_H

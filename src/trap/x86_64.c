@@ -2,40 +2,37 @@
 /*
  * x86_64.c -- the trap, on Linux's Syscall User Dispatch (5.11).
  *
- * The kick's handler turns it on for its own thread, or the thread itself where
- * it finds out that its deadline has passed.  From then on the kernel
- * answers each system call that is made outside this library with SIGSYS, as
- * long as the thread's selector is shut; the handler here cuts what would wait,
- * by the table of calls and with the wrappers' own code (COOPDL_TRAPPED in
- * preload/real.h), and performs everything else itself.  Leaving, moving or
- * delivering turns it off.
+ * The kick's handler turns the trap on for its own thread.  So does a thread that finds out
+ * itself that its deadline has passed.  From then on the kernel answers each system call that is
+ * made outside this library with SIGSYS, as long as the thread's selector is shut.  The handler
+ * here cuts the calls that would wait, by the table of calls and with the wrappers' own code
+ * (COOPDL_TRAPPED in preload/real.h), and performs all others itself.  Leaving, moving or
+ * delivering the scope turns the trap off.
  *
  * What must hold:
- * - A thread that is trapped can always take a SIGSYS: one that is blocked
- *   kills the process.  So the signal is unblocked before the selector is shut,
- *   in the thread and in what its handlers return to; it never gets into a mask
- *   again while the selector is shut; and no handler's mask may block it (the
- *   wrappers see to that, a handler that came past them means no trap).
- * - The handler makes no system call outside this library, but for libc's that
- *   are seen here again (SA_NODEFER); it allocates nothing, takes no lock and
- *   keeps errno.  It holds no state: a handler of the program that interrupts it
- *   may leave by longjmp.
- * - The process's SIGSYS stays the program's: with an action of its own there is
- *   no trap, and what is not ours is passed on.
+ * - A trapped thread can always take a SIGSYS: one that is blocked kills the process.  So the
+ *   signal is unblocked before the selector is shut, in the thread and in the contexts that its
+ *   handlers return to.  It never gets into a mask again while the selector is shut.  No
+ *   handler's mask may block it: the wrappers see to that, and a handler that was installed past
+ *   them means that there is no trap.
+ * - The handler makes no system call outside this library.  The exceptions are calls of libc,
+ *   which are trapped again in the middle of the handler (SA_NODEFER).  It allocates nothing,
+ *   takes no lock and keeps errno.  It holds no state: a handler of the program that interrupts
+ *   it may leave by longjmp.
+ * - The process's SIGSYS stays the program's: where the program has an action for it there is no
+ *   trap, and a SIGSYS that is not the trap's is passed on.
  *
- * What cannot be performed inside the handler:
- * - rt_sigreturn takes its frame from the stack pointer: it is made from our own
- *   restorer instead, with that stack pointer.
- * - What changes the mask would be undone when the handler returns: the mask to
- *   which it returns is changed instead.
- * - clone and its like would start a child inside the handler, sigaltstack
- *   would speak of the handler's stack, an munmap of the stack would take it
- *   away: these are made again with the selector open, and a kick that follows
- *   in a moment shuts it.  The children do not inherit the trap.
+ * Some calls cannot be performed inside the handler:
+ * - rt_sigreturn takes its frame from the stack pointer: it is made from the library's own
+ *   restorer, with that stack pointer.
+ * - A change of the signal mask would be undone when the handler returns: the mask in the saved
+ *   context is changed instead.
+ * - clone and its like would start a child inside the handler, sigaltstack would see the
+ *   handler's stack, and munmap might remove it.  These calls are made again with the selector
+ *   open, and a kick that follows in a moment shuts it.  The children do not inherit the trap.
  *
- * Interleavings.  All of this is one thread's, and its kick's handler's; others
- * only look at the selector (core/tick.c), or open it when somebody takes SIGSYS
- * away.
+ * Interleavings.  Only the thread and its kick's handler change this state.  Others only read
+ * the selector (core/tick.c), or open it when the program takes SIGSYS for itself.
  */
 #include "trap/trap.h"
 
@@ -64,8 +61,8 @@
 /* Linux 5.11; older headers lack them. */
 enum { SET_USER_DISPATCH = 59, DISPATCH_OFF = 0, DISPATCH_ON = 1, SYS_USER_DISPATCH_CODE = 2 };
 
-/* What the kernel calls this architecture: not that of the 32-bit calls, which a 64-bit program can
- * make too. */
+/* The kernel's number of this architecture: not that of the 32-bit calls, which a 64-bit program
+ * can make too. */
 #define ARCH_X86_64 (0xc0000000 | EM_X86_64)
 
 /* The size of the instruction that makes a system call. */
@@ -102,7 +99,7 @@ static uint64_t *mask_of(ucontext_t *context)
     return (uint64_t *)(void *)&context->uc_sigmask;
 }
 
-/* Installs our handler if nobody else has one.  Two threads that come at once install the same. */
+/* Installs the trap's handler if the program has none.  Two threads at once install the same. */
 static const char *install(void)
 {
     struct coopdl_action before = coopdl_action_of(SIGSYS);
@@ -172,7 +169,7 @@ static void trap_on(struct coopdl_thread *thread, void *context)
 }
 
 /* A kick for the next deadline may come in between and shut the selector, with or without turning
- * the trap on again: it is opened last, and who calls this looks whether to shut it. */
+ * the trap on again.  So the selector is opened last, and the caller looks whether to shut it. */
 static void trap_off(struct coopdl_thread *thread)
 {
     coopdl_sys(SYS_prctl, SET_USER_DISPATCH, DISPATCH_OFF, 0, 0, 0);
@@ -208,14 +205,14 @@ static long change_action(long number, const struct coopdl_action *action, long 
         open.mask &= ~SIGSYS_BIT;
         action = &open;
     }
-    /* Somebody takes SIGSYS past the wrappers: nobody is to be trapped any more. */
+    /* The program has taken SIGSYS past the wrappers: no thread may be trapped any more. */
     if (number == SIGSYS && action)
         for (struct coopdl_thread *t = coopdl_next_thread(NULL); t; t = coopdl_next_thread(t))
             atomic_store(&t->selector, TRAP_OPEN);
     return coopdl_sys(SYS_rt_sigaction, number, action, old, size);
 }
 
-/* In the handler the mask is what it was in the thread: only the change is ours to make. */
+/* In the handler the mask is the thread's own: only the change is made here. */
 static long change_mask(uint64_t *mask, long how, const uint64_t *set, long old, long size)
 {
     uint64_t changed = *mask;
@@ -255,8 +252,8 @@ static bool sleeps_in_futex(long number, long operation)
     }
 }
 
-/* What the table does not know is never cut.  Where it may sleep the visitor is told, and asked to
- * come soon, but not again for a futex that is only waited for once more. */
+/* A call that is not in the table is never cut.  Where it may sleep, the thread asks the visitor
+ * for another kick soon, but not again for a futex that it waits for once more. */
 static long perform(struct coopdl_thread *thread, long number, const greg_t *r)
 {
     bool dozes = sleeps_in_futex(number, r[REG_RSI]), again = dozes && thread->dozed;
@@ -284,8 +281,8 @@ __attribute__((no_sanitize("address"))) static bool is_wrapped(const greg_t *r)
     return false;
 }
 
-/* What the wrappers do for it, in the kernel's terms.  It may wait all the same: what another
- * thread takes first, a device that calls itself ready and is not. */
+/* Does what the wrappers do for the call, in the kernel's terms.  It may wait all the same: another
+ * thread may take the data first, or a device may claim to be ready and is not. */
 static long cut(struct coopdl_thread *thread, long number, const greg_t *r)
 {
     thread->dozed = false;
@@ -319,7 +316,7 @@ static bool takes_the_stack(long number, const greg_t *r)
 static void let_pass(struct coopdl_thread *thread, greg_t *r)
 {
     r[REG_RIP] -= SYSCALL_SIZE;
-    if (!thread) { /* it has given its record back, and what it was to be cut for with it */
+    if (!thread) { /* the thread has given its record back, and with it the deadline */
         coopdl_sys(SYS_prctl, SET_USER_DISPATCH, DISPATCH_OFF, 0, 0, 0);
         return;
     }

@@ -30,7 +30,7 @@ import tempfile
 import time
 
 LATE = 2  # seconds: generous, the machine may be busy
-PATIENCE = 60  # seconds for any one program
+TIMEOUT = 60  # seconds for any one program
 TRIES = 3
 AT_ONCE = 2  # companies
 LIBRARY = os.environ['COOPDL_LIBRARY']
@@ -153,7 +153,7 @@ class Run:
                                        stdin=subprocess.DEVNULL, stdout=output,
                                        stderr=subprocess.STDOUT, start_new_session=True)
             try:
-                self.status = process.wait(PATIENCE)
+                self.status = process.wait(TIMEOUT)
             except subprocess.TimeoutExpired:
                 self.status = 'hangs'
             try:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs into an empty directory and uses what is there, as a stranger would:
+# Installs into an empty directory and uses what is there, as a user does:
 # with pkg-config, with a compiler, with the command.  The program is the
 # example of docs/c.md, so that the page is right too.
 #

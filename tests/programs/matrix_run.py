@@ -22,7 +22,7 @@ import time
 import matrix_servers
 
 GRACE = 2  # seconds, for the library and the command
-PATIENCE = 3  # seconds behind the grace: a program that is still there then hangs
+TIMEOUT = 3  # seconds behind the grace: a program that is still there then hangs
 WORK = 30  # seconds that a program may take with a server that works
 RESTS = 0.15, 0.1, 0.05  # seconds before the deadline: in one of them it has to be at rest
 LOOKS = 0.5, GRACE - 0.1  # seconds behind the deadline
@@ -127,7 +127,7 @@ def watch(run, process, deadline):
         if await_end(process, deadline + after):
             break
         looks.append((time.monotonic(), sum(session_of(process.pid).values())))
-    run.hung = not await_end(process, deadline + GRACE + PATIENCE)
+    run.hung = not await_end(process, deadline + GRACE + TIMEOUT)
     run.late = time.monotonic() - deadline
     if len(looks) == 2:
         (begun, before), (ended, after) = looks

@@ -39,7 +39,7 @@ git -c user.name=a -c user.email=a@b commit -qm x; echo committed >committed"""
 class Row:
     """A script: the words of the command, or a script for sh."""
     script: object
-    patience: int = 0  # seconds to wait for its daemon, which writes the file `lived`
+    timeout: int = 0  # seconds to wait for its daemon, which writes the file `lived`
     before: str = ''  # scripts for sh, without a deadline; where this one fails the row is skipped
     after: str = ''
     needs: tuple = ()  # programs
@@ -233,12 +233,12 @@ def look(directory):
     return found
 
 
-def await_file(path, patience):
+def await_file(path, timeout):
     """A daemon's, on a busy machine later than it says."""
-    until = time.monotonic() + patience
+    until = time.monotonic() + timeout
     while time.monotonic() < until and not os.path.exists(path):
         time.sleep(0.02)
-    time.sleep(0.05 if patience else 0)
+    time.sleep(0.05 if timeout else 0)
 
 
 class Skipped(Exception):
@@ -275,7 +275,7 @@ def run(command, row):
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             said = b"nothing, and hangs"
-        await_file(os.path.join(directory, "lived"), row.patience)
+        await_file(os.path.join(directory, "lived"), row.timeout)
         left = look(directory)
         if row.after:
             left["after"] = beside(row, row.after, directory, environment)[1]

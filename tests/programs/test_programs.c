@@ -16,7 +16,7 @@
 
 #define BUDGET (1 * SECOND)
 #define LATE (1 * SECOND)
-#define PATIENCE (4 * SECOND)
+#define TIMEOUT (4 * SECOND)
 
 TestSuite(programs, .init = servers_start, .fini = servers_end, .timeout = 30);
 
@@ -38,7 +38,7 @@ static struct run ends_on_time(const char *const *command)
 
     run_need(command);
     run_start(&run, command, -1, -1);
-    ended = run_wait(&run, run.started + BUDGET + PATIENCE);
+    ended = run_wait(&run, run.started + BUDGET + TIMEOUT);
     run_kill(&run);
     cr_assert(ended, "it was still there %.3f s after its start; output: %s", run_seconds(&run),
               run_output(&run));

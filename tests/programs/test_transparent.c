@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PATIENCE (20 * SECOND)
+#define TIMEOUT (20 * SECOND)
 
 TestSuite(transparent, .init = servers_start, .fini = servers_end, .timeout = 60);
 
@@ -23,7 +23,7 @@ static struct run finish(const char *const *command)
     bool ended;
 
     run_start(&run, command, -1, -1);
-    ended = run_wait(&run, run.started + PATIENCE);
+    ended = run_wait(&run, run.started + TIMEOUT);
     run_kill(&run);
     cr_assert(ended, "it did not end; output: %s", run_output(&run));
     return run;

@@ -207,13 +207,13 @@ class Tap:
 
 def end(process):
     """Everything that the child started is in its process group."""
-    for number, patience in (signal.SIGABRT, DUMP), (signal.SIGKILL, None):
+    for number, timeout in (signal.SIGABRT, DUMP), (signal.SIGKILL, None):
         try:
-            os.killpg(process.pid, number) if patience is None else process.send_signal(number)
+            os.killpg(process.pid, number) if timeout is None else process.send_signal(number)
         except ProcessLookupError:
             pass
         try:
-            process.wait(patience)
+            process.wait(timeout)
         except subprocess.TimeoutExpired:
             pass
 

@@ -123,7 +123,7 @@ class Both(Expiry):
         self.assertEqual(log, caught)
 
     def test_in_enter_and_exit(self):
-        """What computes there is left in peace until the grace is over; a call that waits is cut."""
+        """Code that computes there goes on until the grace is over; a call that waits is cut."""
         class Slow:
             def __init__(self, enter, leave, log):
                 self.enter, self.leave, self.log = enter, leave, log

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""test_package.py -- the package as a stranger gets it: the wheel, the hook that installs the
+"""test_package.py -- the package as a user gets it: the wheel, the hook that installs the
 budget, the stubs.
 
 meson.build sets SOURCE, VERSION, COOPDL (the command), COOPDL_LIBRARY, PYTHONPATH (the package

@@ -17,7 +17,7 @@ import coopdl
 
 PATH = os.path.dirname(os.path.dirname(coopdl.__file__))
 # Seconds for a server to begin, or a client to be answered.
-PATIENCE = 45 if os.environ.get('LOAD') else 15
+TIMEOUT = 45 if os.environ.get('LOAD') else 15
 
 
 class Silent(socketserver.ThreadingTCPServer):
@@ -50,7 +50,7 @@ class Silent(socketserver.ThreadingTCPServer):
 
 def get(port, path, **headers):
     """The status and the body."""
-    connection = http.client.HTTPConnection('127.0.0.1', port, timeout=PATIENCE)
+    connection = http.client.HTTPConnection('127.0.0.1', port, timeout=TIMEOUT)
     with contextlib.closing(connection):
         connection.request('GET', path, headers=headers)
         response = connection.getresponse()
@@ -69,7 +69,7 @@ def get_all(port, paths, **headers):
 
 
 def wait_until(true):
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     while not true():
         if time.monotonic() > until:
             raise TimeoutError('it does not become true')

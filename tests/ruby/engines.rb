@@ -8,7 +8,7 @@ require "tmpdir"
 
 module Engines
   DOCS = File.expand_path("../../docs", __dir__)
-  PATIENCE = CoopdlTest::LOADED ? 60 : 20
+  TIMEOUT = CoopdlTest::LOADED ? 60 : 20
 
   # Takes connections, reads, and never answers; `open` is how many it has.
   class Silent
@@ -95,7 +95,7 @@ module Engines
   end
 
   def until_true
-    give_up = now + PATIENCE
+    give_up = now + TIMEOUT
     sleep 0.01 until (found = yield) || now > give_up
     assert found, "it does not become true: #{caller(1, 1).first}"
     found

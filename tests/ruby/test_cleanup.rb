@@ -487,7 +487,7 @@ class CleanUp < CoopdlTest
     monitor.exit
   end
 
-  # The outer block's monitor is left in peace; the inner block's deadline is its own.
+  # The outer block's monitor is left alone; the inner block's deadline is its own.
   in_both("a_block_inside_a_monitor_inside_a_block") do
     monitor = Monitor.new
     inner = nil

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # frozen_string_literal: true
 
-# test_gem.rb -- the gem as a stranger has it: built, installed against an
+# test_gem.rb -- the gem as a user has it: built, installed against an
 # installed library, loaded by the command.
 
 require_relative "support"

@@ -200,7 +200,7 @@ class PumaTest < CoopdlTest
 
   # Once, and not again as Net::HTTP does by itself.
   def get(path, headers = {})
-    Net::HTTP.start("127.0.0.1", @port, read_timeout: PATIENCE, max_retries: 0) do |http|
+    Net::HTTP.start("127.0.0.1", @port, read_timeout: TIMEOUT, max_retries: 0) do |http|
       answer = http.get(path, headers)
       [answer.code, answer.body]
     end

@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PATIENCE (5 * SECOND)
+#define TIMEOUT (5 * SECOND)
 #define MOST_RUNS 100
 #define MOST_TRIES 20
 
@@ -22,7 +22,7 @@ static int64_t run_once(const char *const *command)
     bool ended;
 
     run_start(&run, command, -1, -1);
-    ended = run_wait(&run, run.started + PATIENCE);
+    ended = run_wait(&run, run.started + TIMEOUT);
     run_kill(&run);
     output = run_output(&run);
     close(run.output);

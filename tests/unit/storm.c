@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * storm.c -- loops that take no error for an answer: how often each tries.
+ * storm.c -- loops that ignore errors: how often each tries.
  *
  *     storm MILLISECONDS    each loop in a thread of its own, in a scope that ends then
  *     storm budget          each in the budget that the environment gives

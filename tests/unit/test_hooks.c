@@ -55,7 +55,7 @@ Test(hooks, kicked_but_not_cut)
     coopdl_set_hooks(&hooks);
     coopdl_enter(&scope, coopdl_after(20 * MS));
     cr_expect(read_errno(silent_pipe()) == EINTR, "out of the call that it was in");
-    verdict = COOPDL_PEACE;
+    verdict = COOPDL_HANDLING;
     int now = asked;
     await(&asked, now + 2);
     int64_t until = coopdl_after(50 * MS);
@@ -79,7 +79,7 @@ static _Atomic int64_t limit;
 static enum coopdl_verdict until_the_limit(pid_t thread, coopdl_scope *scope)
 {
     (void)on_expired(thread, scope);
-    return coopdl_now() < limit ? COOPDL_PEACE : COOPDL_CUT;
+    return coopdl_now() < limit ? COOPDL_HANDLING : COOPDL_CUT;
 }
 
 Test(hooks, clean_up_with_a_limit)
@@ -103,7 +103,7 @@ Test(hooks, clean_up_with_a_limit)
 Test(hooks, swallowed_around_another)
 {
     coopdl_scope scope, inner;
-    verdict = COOPDL_PEACE;
+    verdict = COOPDL_HANDLING;
     coopdl_set_hooks(&hooks);
     coopdl_enter(&scope, coopdl_after(5 * MS));
     await(&asked, 1);
@@ -125,7 +125,7 @@ Test(hooks, peace_in_between)
     coopdl_set_hooks(&hooks);
     coopdl_enter(&scope, coopdl_after(5 * MS));
     cr_expect(read_errno(silent_pipe()) == EINTR);
-    verdict = COOPDL_PEACE;
+    verdict = COOPDL_HANDLING;
     int now = asked;
     await(&asked, now + 2);
     verdict = COOPDL_CUT;
@@ -145,7 +145,7 @@ Test(hooks, swallowed_inside_another)
     coopdl_enter(&outer, far);
     coopdl_enter(&scope, coopdl_after(5 * MS));
     await(&asked, 1);
-    verdict = COOPDL_PEACE;
+    verdict = COOPDL_HANDLING;
     cr_assert(coopdl_deliver(&scope) == 0);
     int now = asked;
     await(&asked, now + 4);
@@ -158,7 +158,7 @@ Test(hooks, swallowed_inside_another)
     while (poll(NULL, 0, 5000) == -1 && errno == EINTR) /* by the kick, then by the first cut */
         ;
     cr_expect(errno == ETIMEDOUT);
-    verdict = COOPDL_PEACE;
+    verdict = COOPDL_HANDLING;
     cr_assert(coopdl_deliver(&scope) == 0);
     cr_expect(coopdl_deadline() - far < MS, "that around it rules the clean-up");
     cr_expect(coopdl_leave(&scope) == 1);
@@ -176,7 +176,7 @@ static enum coopdl_verdict slow(pid_t thread, coopdl_scope *scope)
     spin_until(until);
     /* Whoever leaves waits for us: the scope is still there. */
     asked_about = scope;
-    return scope->place == 0 ? COOPDL_CUT : COOPDL_PEACE;
+    return scope->place == 0 ? COOPDL_CUT : COOPDL_HANDLING;
 }
 
 Test(hooks, leaving_waits_for_the_hook)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_storm.c -- loops that take no error for an answer make at most 60 tries
+ * test_storm.c -- loops that ignore errors make at most 60 tries
  * in the first second after a deadline, and 25 in any later one.
  *
  * storm.c counts, started anew with the library preloaded, in a scope and under

@@ -215,7 +215,7 @@ static enum coopdl_verdict cut_until_delivered(pid_t tid, coopdl_scope *scope)
 {
     (void)tid;
     (void)scope;
-    return delivered ? COOPDL_PEACE : COOPDL_CUT;
+    return delivered ? COOPDL_HANDLING : COOPDL_CUT;
 }
 
 Test(trap, delivering_stops_it_at_once)

@@ -15,11 +15,11 @@ What must hold:
    reference, not in __enter__ or __exit__, not behind the block.
 3. A scope whose `with` statement is over has been left, however it ended.
 4. Every `with`, `finally` and `except` in the block runs; `with lock:` has given its lock back.
-Clean-up in the block is left in peace for the grace (5 s unless given), then it is ended too.
+Clean-up in the block is not disturbed for the grace (5 s unless given), then it is ended too.
 
-A process as a whole has a deadline when COOPDL_BUDGET says so (`coopdl 5s python3 app.py`,
-`python3 -m coopdl 5s app.py`); importing this package is all that it takes to have DeadlineReached
-raised in the main thread then, which is a KeyboardInterrupt there and ends the program as Ctrl-C
+A process as a whole has a deadline if COOPDL_BUDGET is set (`coopdl 5s python3 app.py`,
+`python3 -m coopdl 5s app.py`). If the program has imported this package, DeadlineReached is raised
+in the main thread at that deadline. There it is a KeyboardInterrupt, and ends the program as Ctrl-C
 does.
 
 Times are in seconds, or a datetime.timedelta; absolute ones are those of time.monotonic().

@@ -21,7 +21,7 @@ import coopdl
 from coopdl import _library
 
 SET_USER_DISPATCH, OFF = 59, 0  # prctl
-PATIENCE = 30  # seconds
+TIMEOUT = 30  # seconds
 
 # Signals that have a handler in any case: Python's, the trap's, libc's own.
 OTHERS = signal.SIGINT, signal.SIGSYS, 32, 33
@@ -109,7 +109,7 @@ def probe() -> dict[str, Any]:
     try:
         done = subprocess.run([sys.executable, '-S', '-c', PROBE, json.dumps(sys.path)],
                               env=environment, stdin=subprocess.DEVNULL, capture_output=True,
-                              text=True, errors='replace', timeout=PATIENCE)
+                              text=True, errors='replace', timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
         return {'why': 'its call did not end at the deadline'}
     if done.returncode < 0:

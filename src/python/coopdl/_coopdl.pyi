@@ -68,7 +68,7 @@ class timeout(_Block):
     """A scope that ends what is done in it `seconds` after it was entered.
 
     A context manager and a decorator.  None: no limit.  Where the deadline passes, DeadlineReached
-    is raised, and DeadlineExceeded at the end of the block.  Clean-up is left in peace for `grace`
+    is raised, and DeadlineExceeded at the end of the block.  Clean-up is not disturbed for `grace`
     seconds more, for ever with None.  A child that is forked inside is inside too, for 50 ms
     longer, unless `inherit` is False.
     """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # frozen_string_literal: true
 
-# coopdl.rb -- what of the module Coopdl is simpler in Ruby than in C.
+# coopdl.rb -- the part of the module Coopdl that is simpler in Ruby than in C.
 #
 # What must hold: the waiter is there before the first expiry, in no group and
 # under no interrupt mask of the thread that happened to start it, and again in
@@ -21,7 +21,7 @@ end
 # Deadlines that a block cannot miss: blocking calls of any library end by then,
 # and so does code that computes.
 module Coopdl
-  # What is raised inside the block. It is no StandardError, so that `rescue => e`
+  # The exception inside the block. It is no StandardError, so that `rescue => e`
   # does not catch it; outside the block it has become a Timeout::Error.
   ExitException =
     if defined?(Timeout::ExitException)
@@ -38,17 +38,21 @@ module Coopdl
   DeadlineReached = ExitException
   DeadlineExceeded = Timeout::Error
 
-  # What is raised in the main thread at a budget's end, and in a forked child when a block that its
-  # parent was in has expired: the process exits, through its ensure clauses.
+  # The exception in the main thread at a budget's end, and in a forked child when a block of its
+  # parent has expired: the process exits, through its ensure clauses.
   class DeadlineExit < SystemExit
   end
 
-  # What an error of Coopdl.timeout says of its cut (Timeout::Error#coopdl):
-  # the seconds given; the deadline and by when the block had ended, in seconds of
-  # Process::CLOCK_MONOTONIC; the thread, and the place in its code where the block was; whether the
-  # clean-up had to be ended as well, since it took longer than the grace; and which call the
-  # deadline has ended first, what that waited for, which library has made it, and for how many
-  # seconds it had waited: each nil where it is not known.
+  # The facts about the cut that an error of Coopdl.timeout carries (Timeout::Error#coopdl). Each is
+  # nil where it is not known.
+  #
+  # - limit: the seconds given
+  # - deadline, ended: the deadline, and when the block had ended, in seconds of
+  #   Process::CLOCK_MONOTONIC
+  # - thread, place: the thread, and the place in its code where the block was
+  # - forced: whether the clean-up was ended as well, since it took longer than the grace
+  # - call, target, library, waited: the call that the deadline has ended first, its target, the
+  #   library that has made it, and for how many seconds it had waited
   Cut = Struct.new(:limit, :deadline, :ended, :thread, :place, :forced,
                    :call, :target, :library, :waited, keyword_init: true)
 
@@ -62,7 +66,7 @@ module Coopdl
     # Whether the thread is still handling the exception: it is in a rescue or
     # ensure clause that it was not in when that was raised. (`$!` of another
     # thread cannot be read; the clauses on its stack can.)
-    def at_work?(thread, exception)
+    def handling?(thread, exception)
       before = exception.backtrace_locations&.reverse || []
       now = thread.backtrace_locations&.reverse || []
       now.each_with_index.any? do |place, index|
@@ -93,7 +97,7 @@ module Coopdl
       error.instance_variable_set(:@coopdl, cut)
     end
 
-    # Ruby says nothing of an exit. This one was an error.
+    # Ruby prints nothing for an exit. This one was an error.
     def report(exit)
       error = Timeout::Error.new([exit.message, ended_first].compact.join(" "))
       error.set_backtrace(exit.backtrace)

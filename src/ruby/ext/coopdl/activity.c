@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* activity.c -- what a thread is in that matters when it expires: monitor.c counts its monitors. */
+/*
+ * activity.c -- a thread's activity, and the processor time that it has used. monitor.c counts
+ * the monitors.
+ */
 #include "activity.h"
 
 #include "coopdl.h"
@@ -9,8 +12,8 @@
 
 static __thread struct activity activity;
 
-/* In the form that Linux gives such clocks.  pthread_getcpuclockid would be as good, but in the
- * version that compilers take it is of glibc 2.34. */
+/* The same as coopdl_thread_clock in src/portable/thread_clock.h, which a gem cannot include.
+ * (pthread_getcpuclockid, in the version that compilers take, is of glibc 2.34.) */
 static clockid_t own_clock(void)
 {
     return (clockid_t)(~(unsigned int)syscall(SYS_gettid) << 3 | 6);

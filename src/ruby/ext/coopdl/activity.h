@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * activity.h -- what a thread is in that matters when it expires: monitors that
- * it has entered and not left, and what else is not to be ended in the middle.
+ * activity.h -- what a thread is doing that matters when its deadline expires: which monitors it
+ * has entered and not left, and other work that must not be interrupted.
  */
 #ifndef COOPDL_RUBY_ACTIVITY_H
 #define COOPDL_RUBY_ACTIVITY_H
@@ -13,7 +13,7 @@
 #include <time.h>
 
 struct activity {
-    VALUE thread;     /* whose this is: Ruby gives a native thread to one after another */
+    VALUE thread;     /* the Ruby thread: Ruby uses a native thread for one after another */
     clockid_t clock;  /* of the processor time of its native thread */
     bool waiter;      /* the thread that sends; the others wait for it */
     _Atomic int held; /* how often Monitor#enter was called without Monitor#exit, and the like */

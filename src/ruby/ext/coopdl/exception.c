@@ -3,17 +3,14 @@
  * exception.c -- the exceptions of a scope: made, sent, raised, collected.
  *
  * What must hold:
- * - Every exception knows the scope that it was made for, by a number that is
- *   never used again.
- * - Once a scope has been left, none that was sent for it is in its thread's
- *   queue.
- * - The scope learns at the moment of raising that it is being raised (Ruby
- *   calls #exception then): from there on its clean-up is at work.
+ * - Every exception carries the serial number of its scope, which is never used again.
+ * - Once a scope has been left, no exception of it is in its thread's queue.
+ * - The scope learns of the exception at the moment of raising, when Ruby calls #exception.
+ *   From there on the clean-up is running.
  *
- * The second exception of a scope means that the first was swallowed, or that
- * the clean-up's time is over: it is thrown to the scope's end, and no rescue
- * catches a throw.  In a forked child that end is no place to be: see
- * coopdl_exception_exit.
+ * A second exception for a scope means that the first was swallowed, or that the clean-up has
+ * used up the grace.  It is thrown to the scope's end, since no rescue catches a throw.  A
+ * forked child must not go on at that end: see coopdl_exception_exit.
  */
 #include "exception.h"
 
@@ -21,7 +18,7 @@
 #include "lend.h"
 #include "turn.h"
 
-/* Exit statuses. */
+/* Exit statuses at the end of a budget, and of a scope in a forked child. */
 enum { BUDGET = 1, CHILD = 124 };
 
 static struct scope *sending; /* between counting what is sent and sending it */
@@ -71,14 +68,9 @@ uint64_t coopdl_exception_owner(VALUE exception)
     return NIL_P(serial) ? 0 : NUM2ULL(serial);
 }
 
-static bool linked(const struct scope *scope, uint64_t serial)
-{
-    return scope == &coopdl_budget || coopdl_scope_find(serial) == scope;
-}
-
-/* A process ends at its budget's end, and a forked child, which is not to run what its parent does
- * behind the block, at its scope's: through the ensure clauses, as by `exit`, past `rescue => e`
- * and what test frameworks rescue. */
+/* A process exits at the end of its budget.  A forked child exits at the end of a scope, since it
+ * must not run the code of its parent after the block.  Both run their ensure clauses, as with
+ * `exit`.  `rescue => e`, and what test frameworks rescue, do not catch it. */
 VALUE coopdl_exception_exit(struct scope *scope)
 {
     VALUE klass = rb_const_get(coopdl, rb_intern("DeadlineExit"));
@@ -107,17 +99,18 @@ static VALUE refused(VALUE unused, VALUE error)
     return Qfalse;
 }
 
-/* Making the exception runs Ruby code, and the scope may be gone after it.  From `sending` to the
- * exception's place in the queue other threads may run, also behind the look at the monitors in
- * delivery_exception: whoever leaves the scope or has entered a monitor waits for it. */
+/* Making the exception runs Ruby code, and the scope may be gone after it.  From `sending` until
+ * the exception is in the queue other threads may run, also after delivery_exception has looked at
+ * the monitors.  So a thread that leaves the scope, or has entered a monitor, waits until it was
+ * sent. */
 void coopdl_exception_send(struct scope *scope)
 {
     uint64_t serial = scope->serial;
     VALUE exception = for_scope(scope);
-    if (!linked(scope, serial) || scope->left)
+    if (!coopdl_scope_linked(scope, serial) || scope->left)
         return;
     int stage = atomic_exchange(&scope->stage, STAGE_SENT);
-    coopdl_scope_unqueue(scope); /* one that went with its thread's queue */
+    coopdl_scope_unqueue(scope); /* an earlier one that was lost with its thread's queue */
     scope->exception = scope->queued = exception;
     coopdl_turn_queued(scope->activity);
     atomic_store(&scope->sent_at, coopdl_now());
@@ -152,7 +145,7 @@ void coopdl_exception_reset(void)
     sending = NULL;
 }
 
-/* What was entered inside the scope ends with it, and is left in peace as well. */
+/* The scopes inside this one end with it: nothing is sent for them either. */
 static void deliver(struct scope *scope, VALUE exception)
 {
     bool again = scope->raised;
@@ -160,7 +153,7 @@ static void deliver(struct scope *scope, VALUE exception)
         inner->exception = exception;
         inner->raised_work = coopdl_activity_work(inner->activity);
         if (atomic_load(&inner->stage) == STAGE_ENTERED || inner == scope)
-            atomic_store(&inner->stage, STAGE_AT_WORK);
+            atomic_store(&inner->stage, STAGE_RAISED);
     }
     scope->raised = true;
     atomic_store(&scope->asked, 0);
@@ -168,17 +161,17 @@ static void deliver(struct scope *scope, VALUE exception)
         coopdl_scope_unqueue(scope);
     if (scope == &coopdl_budget)
         return;
-    /* Moved: where another thread has cancelled it; and where not all that is cut believed the
-     * error, or what is called next would be told so as if it had been cut already. */
+    /* The scope is moved in two cases: another thread has cancelled it; or the program ignored the
+     * error of a cut call, and the library would otherwise fail the next call as a later cut. */
     if (again || coopdl_deliver(&scope->core) != 0) {
         coopdl_move(&scope->core, scope->deadline);
         coopdl_deliver(&scope->core);
     }
 }
 
-/* Another fiber than the scope's gets its exception for the second time.  If that fiber is one that
- * the scope's has resumed, it swallows it; more likely the scope's own was given up in the middle,
- * and the scope with it. */
+/* A fiber other than the scope's raises the scope's exception for the second time.  If the scope's
+ * fiber has resumed that fiber, it swallows the exception.  More likely the scope's fiber was
+ * dropped in the middle, and the scope with it. */
 static void give_up(struct scope *scope)
 {
     coopdl_scope_leave(scope);
@@ -210,7 +203,7 @@ struct raising {
     bool goes_on;
 };
 
-/* What was sent for a scope inside would be raised in this one's clean-up. */
+/* An exception that was sent for a scope inside would be raised in this one's clean-up. */
 static void collect_inside(const struct scope *scope)
 {
     for (struct scope *inner = scope->inner; inner; inner = inner->inner)
@@ -228,7 +221,8 @@ static VALUE let_others_come_first(VALUE argument)
     return Qnil;
 }
 
-/* Another exception was raised instead, and this one is in the queue no more: it is sent again. */
+/* Another exception was raised instead, and this one is no longer in the queue: it is sent again.
+ */
 static VALUE has_let_them(VALUE argument)
 {
     const struct raising *raising = (struct raising *)argument;
@@ -237,9 +231,9 @@ static VALUE has_let_them(VALUE argument)
         return Qnil;
     coopdl_scope_unqueue(scope);
     atomic_store(&scope->asked, 0);
-    /* What came first may be an outer scope's, whose clean-up is in peace here. */
+    /* The first exception may be an outer scope's, whose clean-up runs here undisturbed. */
     bool inside = scope->exception != raising->exception;
-    atomic_store(&scope->stage, inside ? STAGE_AT_WORK : STAGE_ENTERED);
+    atomic_store(&scope->stage, inside ? STAGE_RAISED : STAGE_ENTERED);
     return Qnil;
 }
 
@@ -285,7 +279,7 @@ void coopdl_exception_take(const struct scope *scope)
     take(scope->queued);
 }
 
-/* Killing a thread empties its queue: what was sent to it never comes.  (To ask for the class alone
+/* Killing a thread empties its queue: exceptions in it never come. (To ask for the class alone
  * crashes Ruby 3.1.) */
 bool coopdl_exception_on_its_way(const struct scope *scope)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* init.c -- the module Coopdl, and its small methods. */
 #include "exception.h"
+#include "forked.h"
 #include "handle.h"
 #include "joins.h"
 #include "monitor.h"
@@ -107,7 +108,7 @@ static VALUE check(VALUE self)
     return Qnil;
 }
 
-/* What the budget has ended first in the calling thread, as text, or nil. */
+/* The call that the budget has ended first in the calling thread, as text, or nil. */
 static VALUE ended_first(VALUE self)
 {
     char text[512];
@@ -133,6 +134,7 @@ __attribute__((visibility("default"))) void Init_coopdl(void)
     coopdl_handle_init(module);
     coopdl_exception_init(module);
     coopdl_waiter_init(module);
+    coopdl_forked_init(module);
     coopdl_monitor_init();
     coopdl_joins_init();
     coopdl_pipe_init();

@@ -1,21 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * joins.c -- a thread that is joined by an expired one whose clean-up has no time
- * left is inside that deadline, as with priority inheritance.
+ * joins.c -- threads that an expired thread joins.  When the grace of its clean-up is over, the
+ * thread that it joins is put inside the same deadline, as with priority inheritance.
  *
- * It is raised in.  Where it takes no exception, since it is in a call that Ruby
- * cannot interrupt, it is lent the deadline, and its calls are cut.
+ * The joined thread is sent an exception.  If it is in a call that Ruby cannot interrupt, it
+ * does not take the exception: then it is lent the deadline, and its calls are cut.
  *
  * What must hold:
- * - Nothing that runs on a native thread later is inside a deadline that was lent
- *   to an earlier Ruby thread (Ruby 3.1 uses native threads again).  So a thread
- *   gives the deadline back as it raises, and once more when the join has ended.
- * - A join is known that began before the first scope: the thread that joins may
- *   be joined itself by one that enters a scope later.  So joins are watched from
- *   the module's loading on.
+ * - A native thread, which Ruby 3.1 uses for one Ruby thread after another, keeps no deadline
+ *   that was lent to an earlier Ruby thread.  So a thread gives the deadline back as it raises,
+ *   and once more when the join has ended.
+ * - A join that began before the first scope is known: the joining thread may be joined itself
+ *   by a thread that enters a scope later.  So joins are noted from the module's loading on.
  *
- * Thread#join and #value keep their names, owners and arity; they stand before
- * the originals, which are kept under a private name.
+ * Thread#join and #value keep their names, owners and arity.  They call the originals, which
+ * have got a private name.
  */
 #include "joins.h"
 

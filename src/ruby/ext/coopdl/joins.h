@@ -9,7 +9,7 @@
  * cut.  Whether there are any.  From the waiter. */
 bool coopdl_joins_pass_on(const struct scope *scope);
 
-/* Has Ruby's methods tell us who joins, from here on. */
+/* Notes joins in Ruby's methods from here on. */
 void coopdl_joins_init(void);
 
 #endif

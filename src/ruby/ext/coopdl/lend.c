@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lend.c -- a deadline that has passed, for a thread that an expired one joins: its calls are cut.
+/*
+ * lend.c -- lends a deadline that has passed to a thread that an expired one joins: its calls
+ * are cut.
  */
 #include "lend.h"
 

@@ -2,24 +2,24 @@
 /*
  * monitor.c -- which monitors a thread has entered and not left.
  *
- * `enter` without a block gives no clause that would undo it: an
- * exception that comes between it and the `ensure` behind it leaves the monitor
- * locked, as in rubygems' own `require`.  So nothing is sent to a thread between
- * its Monitor#enter and Monitor#exit (waiter.c says for how long).  A monitor that
- * was entered before the scope is given back behind the scope's block, and does
- * not count for it.
+ * `enter` without a block has no clause that undoes it.  An exception between `enter` and the
+ * `begin` of the `ensure` after it leaves the monitor locked, as in rubygems' own `require`.  So
+ * nothing is sent to a thread between its Monitor#enter and Monitor#exit (serve.c says for how
+ * long).  A monitor that was entered before the scope is left after the scope's block, and does
+ * not count for that scope.
  *
- * What must hold: `held` counts from before the monitor is taken until after it
- * has been given back.  What was sent before is raised before it is taken.
+ * What must hold: `held` counts a monitor from before it is entered until after it has been
+ * left.  An exception that was sent before is raised before the monitor is entered.
  *
- * Interleavings: the waiter sends while the thread is in `enter`, where it may
- * wait for another to leave.  Ruby raises there; who has the monitor by then
- * gives it back.  So one that is being entered does not count.  The waiter has
- * looked, and loses the GVL before it sends; the thread enters: so `enter` ends
- * when that has been sent, and is raised there.
+ * Interleavings.
+ * - The waiter sends while the thread is in `enter`, where it may wait for another thread to
+ *   leave.  Ruby raises there, and a thread that has entered by then leaves again.  So a monitor
+ *   that is being entered does not count.
+ * - The waiter has looked, and loses the GVL before it sends; the thread enters a monitor.  So
+ *   `enter` waits at its end until the exception has been sent, and raises it there.
  *
- * The methods keep their names, owners and arity; they stand before the
- * originals, which are kept under a private name.
+ * The methods keep their names, owners and arity.  They call the originals, which have got a
+ * private name.
  */
 #include "monitor.h"
 
@@ -75,7 +75,7 @@ static VALUE take(VALUE argument)
     return taking->entered;
 }
 
-/* Who owned it before has entered it once more by now. */
+/* A thread that owned the monitor before has entered it once more by now. */
 static VALUE undo(VALUE argument)
 {
     struct taking *taking = (struct taking *)argument;
@@ -109,8 +109,9 @@ static VALUE has_tried(VALUE argument)
     return Qnil;
 }
 
-/* A method that Ruby calls for C code may raise what was sent, but only behind its own end: that
- * undoes it.  It may be a throw, which rb_protect and rb_errinfo cannot hand on. */
+/* When Ruby runs a method for C code, an exception that was sent is raised after the method's end,
+ * and its result is lost: so the method's work must be undone.  It may be a throw, which rb_protect
+ * and rb_errinfo cannot pass on. */
 static VALUE held(VALUE monitor, const char *original)
 {
     struct taking taking = {
@@ -149,7 +150,7 @@ static VALUE leave(VALUE argument)
                       rb_eThreadError, (VALUE)0);
 }
 
-/* An exception that comes in spite of it all may come behind the exit. */
+/* An exception may still be raised after the exit. */
 static VALUE has_left(VALUE argument)
 {
     const struct leaving *leaving = (struct leaving *)argument;

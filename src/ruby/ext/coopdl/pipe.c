@@ -2,17 +2,17 @@
 /*
  * pipe.c -- IO.pipe that no deadline ends in the middle.
  *
- * Ruby's IO.pipe makes an IO of each descriptor by its `initialize`, and closes
- * the descriptor if that raises.  An exception that was sent by another thread is
- * raised behind the end of `initialize`: the IO owns the descriptor by then, and
- * the collector closes it once more, when it may be another thread's.  (stdlib's
- * Timeout has this, too: 25 blocks in 1,151 failed with Errno::EBADF.)
+ * Ruby's IO.pipe makes an IO of each descriptor with `initialize`, and closes the descriptor if
+ * that raises.  An exception from another thread is raised after the end of `initialize`.  By
+ * then the IO owns the descriptor: the garbage collector closes it a second time, when its
+ * number may be another thread's. (stdlib's Timeout has the same fault: 25 blocks in 1,151
+ * failed with Errno::EBADF.)
  *
- * What must hold: nothing is sent while the two are made, as inside a monitor
- * (activity.c).  The block is no part of that.
+ * What must hold: nothing is sent while the two IOs are made, as inside a monitor (activity.c).
+ * The block is not part of that time.
  *
- * The method keeps its name, owner and arity; it stands before the original, which
- * is kept under a private name.
+ * The method keeps its name, owner and arity.  It calls the original, which has got a private
+ * name.
  */
 #include "pipe.h"
 

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * processes.c -- children whose wait was ended, and what a new session drops.
+ * processes.c -- children whose wait was ended, and deadlines that a new session drops.
  *
- * Who ends `system` or backticks ends the only wait for that child: nobody else
- * has its number, and it would stay a zombie.  So it is handed to Process.detach.
- * A child that the program has the number of is the program's to wait for, also
- * where Process.wait was ended: it may well kill it and wait again.
+ * `system` and backticks are the only wait for their child, since no other code knows its
+ * number.  If the wait is ended, the child would stay a zombie: so it is handed to
+ * Process.detach.  A child whose number the program knows is left for the program to wait for,
+ * also where Process.wait was ended: the program may kill it and wait again.
  *
- * What must hold: only a child that was started by the call that was ended is
- * detached.  It is one of this native thread's children and was none before the
- * call; nothing else runs in this thread meanwhile but a trap's handler.
+ * What must hold: a child is detached only if the ended call has started it.  It is a child of
+ * this native thread that was none before the call.  During the call this thread runs nothing
+ * else but the handlers of traps.
  *
- * Interleaving: the exception comes while the child is being started, and the call
- * ends with no exception: `system` takes it for a failure to start, and says nil.
- * So what counts is whether a deadline has passed, however the call has ended.
+ * Interleaving: the exception comes while the child is being started, and the call ends without
+ * an exception, because `system` takes it for a failure to start and returns nil.  So the test
+ * is whether a deadline has passed, however the call has ended.
  *
- * A process that leaves its parent's session (Process.setsid, Process.daemon)
- * means to outlive it: it is taken out of the scopes that it has inherited.
+ * A process that leaves its parent's session (Process.setsid, Process.daemon) means to outlive
+ * the parent: it is taken out of the scopes that it has inherited.
  */
 #include "processes.h"
 
@@ -29,7 +29,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* More children than that, and those beyond are not told apart: nothing is detached then. */
+/* Of more children than this the rest cannot be distinguished: nothing is detached then. */
 enum { CHILDREN = 256 };
 
 struct children {
@@ -100,8 +100,8 @@ static bool has_expired(void)
     return coopdl_remaining() == 0;
 }
 
-/* A thread outside every deadline is raised in, too, where an expired one joins it.  What others
- * raise there is none of ours: the program may count on its children. */
+/* A thread outside every deadline is raised in, too, when an expired thread joins it.  Other
+ * exceptions are none of the library's: the program may still need its children. */
 static bool was_ended_by_us(void)
 {
     return has_expired() || coopdl_exception_owner(rb_errinfo()) != 0;

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * scope.c -- which scopes there are, by thread and all together.
+ * scope.c -- all scopes: the chain of each thread, and the list of all.
  *
  * What must hold:
- * - A scope lies on the machine stack of the fiber that entered it, and that
- *   fiber is marked as long as the scope is linked: an Enumerator that is given
- *   up in the middle leaves no scope in freed memory.
- * - The chains and the list of all are changed with the GVL and the lock, since
- *   the hook looks at them without the GVL; nobody waits for anything while he
- *   holds the lock.
+ * - A scope lies on the machine stack of the fiber that entered it, and that fiber is marked as
+ *   long as the scope is linked.  So an Enumerator that is dropped in the middle leaves no scope
+ *   in freed memory.
+ * - The chains and the list are changed with the GVL and the lock held, since the hook reads
+ *   them without the GVL.  A thread that holds the lock waits for nothing.
  *
- * Interleaving: fibers of one thread leave in any order, but the library's
- * scopes of a thread are a stack.  Who leaves takes the inner ones along there
- * and enters them again.
+ * Interleaving: fibers of one thread leave in any order, but the library's scopes of a thread
+ * are a stack.  So a fiber that leaves a scope leaves the inner ones with it in the library, and
+ * enters them again.
  */
 #include "scope.h"
 
@@ -161,6 +160,11 @@ struct scope *coopdl_scope_find(uint64_t serial)
     return scope;
 }
 
+bool coopdl_scope_linked(const struct scope *scope, uint64_t serial)
+{
+    return scope == &coopdl_budget || coopdl_scope_find(serial) == scope;
+}
+
 bool coopdl_scope_visit(const coopdl_scope *core, bool (*look)(struct scope *, void *), void *data)
 {
     pthread_mutex_lock(&lock);
@@ -204,7 +208,7 @@ void coopdl_scope_forked(void)
     }
 }
 
-/* What had been sent was for the old deadline; what is in the queue already still comes. */
+/* An exception that was sent was for the old deadline; one that is in the queue still comes. */
 void coopdl_scope_move(struct scope *scope, int64_t deadline)
 {
     scope->deadline = deadline;
@@ -214,14 +218,14 @@ void coopdl_scope_move(struct scope *scope, int64_t deadline)
     atomic_store(&scope->stage, STAGE_ENTERED);
 }
 
-/* One whose exception is at work here, too, goes on with that. */
+/* A scope whose exception is being handled here, too, goes on with that. */
 void coopdl_scope_inherit(int64_t later)
 {
     for (struct scope *scope = coopdl_innermost; scope; scope = scope->outer) {
         int64_t now = coopdl_now(), from = scope->deadline > now ? scope->deadline : now;
         scope->inherited = true;
         scope->queued = Qnil; /* the child's queue is empty */
-        if (!scope->shield && !scope->left && atomic_load(&scope->stage) != STAGE_AT_WORK &&
+        if (!scope->shield && !scope->left && atomic_load(&scope->stage) != STAGE_RAISED &&
             later < COOPDL_NEVER - from)
             coopdl_scope_move(scope, from + later);
     }
@@ -254,7 +258,8 @@ static const rb_data_type_t scopes_type = {
     .function = {.dmark = mark},
 };
 
-/* As the library reads it; what it does not understand has ended the process before main. */
+/* As the library reads the variable; a value that it does not understand has ended the process
+ * before main. */
 static int64_t budgets_grace(void)
 {
     const char *text = getenv("COOPDL_GRACE");

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * scope.h -- a Ruby scope: the library's, and what there is to raise when it
- * expires.
+/* scope.h -- a Ruby scope: the library's scope, and the exception that is raised when it expires.
  */
 #ifndef COOPDL_RUBY_SCOPE_H
 #define COOPDL_RUBY_SCOPE_H
@@ -12,12 +10,12 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-/* What the hook is to know of an expired scope. */
+/* The state of an expired scope, for the hook. */
 enum stage {
     STAGE_ENTERED, /* no exception has been sent */
     STAGE_SENT,    /* one is in the thread's queue */
-    STAGE_AT_WORK, /* it has been raised; whether it still is at work is to be looked at */
-    STAGE_OVER     /* one of a given class has been raised and rescued: that was that */
+    STAGE_RAISED,  /* it has been raised; whether it is still being handled must be looked at */
+    STAGE_OVER     /* one of a given class has been raised and rescued: nothing follows */
 };
 
 struct scope {
@@ -26,7 +24,7 @@ struct scope {
     bool inherited;                /* by a forked child, which is inside the block no more */
     struct scope *outer, *inner;   /* of the same native thread */
     struct scope *older, *younger; /* of all threads */
-    _Atomic int64_t deadline;      /* the hook reads it, and who cancels sets it */
+    _Atomic int64_t deadline;      /* the hook reads it, and a thread that cancels sets it */
     int64_t grace; /* ns behind the deadline for the clean-up; COOPDL_NEVER: no limit */
     bool left;     /* but still linked */
     bool given_up; /* and not linked */
@@ -53,10 +51,10 @@ struct scope {
 /* The calling thread's innermost scope. */
 extern __thread struct scope *coopdl_innermost;
 
-/* What stands for the budget: the main thread is inside it.  It is in no chain. */
+/* The budget as a scope: the main thread is inside it.  It is in no chain. */
 extern struct scope coopdl_budget;
 
-/* Whether the clean-up's time is over as well. */
+/* Whether the grace for the clean-up is over as well. */
 bool coopdl_scope_over(const struct scope *scope, int64_t now);
 
 /* The calling thread's scope of that serial number; the budget in the main thread. */
@@ -71,7 +69,7 @@ void coopdl_scope_shield(struct scope *scope);
 int coopdl_scope_leave(struct scope *scope);
 void coopdl_scope_unlink(struct scope *scope);
 
-/* What was sent is in its thread's queue no longer. */
+/* The exception that was sent is no longer in its thread's queue. */
 void coopdl_scope_unqueue(struct scope *scope);
 
 /* The youngest of all scopes; the next is `older`.  With the GVL. */
@@ -79,6 +77,10 @@ struct scope *coopdl_scope_youngest(void);
 
 /* The scope of that serial number, if it is still linked.  With the GVL. */
 struct scope *coopdl_scope_find(uint64_t serial);
+
+/* Whether that address still is the scope of that serial number, or the budget's, which stays.
+ * With the GVL. */
+bool coopdl_scope_linked(const struct scope *scope, uint64_t serial);
 
 /* Looks at the scope around `core`, and then inwards to the next shield, until `look` says no.
  * False if `core` is not one of Ruby's.  Without the GVL. */
@@ -93,11 +95,11 @@ bool coopdl_scope_in_monitor(const struct scope *scope);
 /* Another deadline for a scope of the calling thread. */
 void coopdl_scope_move(struct scope *scope, int64_t deadline);
 
-/* In a forked child, before anything else: what is left is the forking thread's. */
+/* In a forked child, before anything else: only the forking thread's scopes are left. */
 void coopdl_scope_forked(void);
 
-/* In a forked child, with the GVL: what this thread is inside it has inherited, and that expires
- * so much later than in the parent; or it is taken out of it. */
+/* In a forked child, with the GVL: marks the scopes of this thread as inherited, and lets them
+ * expire later than in the parent by `later` ns; or takes the thread out of them. */
 void coopdl_scope_inherit(int64_t later);
 void coopdl_scope_detach(void);
 

@@ -1,27 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * timeout.c -- Coopdl.timeout: a scope around a block, and what its end means.
+ * timeout.c -- Coopdl.timeout: a scope around a block, and what happens at its end.
  *
- * What must hold: once the scope has been left nothing that was sent for it is
- * raised any more, so it is taken out of the thread's queue before the method
- * goes on.  No interrupt is looked at between the block's end and the leaving.
+ * What must hold: once the scope was left, no exception that was sent for it is raised any
+ * more.  So it is taken out of the thread's queue before the method goes on.  No interrupt is
+ * checked between the end of the block and the leaving.
  *
- * A block that ends before its deadline gives what it gives.  After it, `timeout`
- * raises Timeout::Error, or the class given, and `move_on_after` gives nil:
+ * A block that ends before its deadline has its own result.  When the deadline has passed,
+ * `timeout` raises Timeout::Error, or the class given, and `move_on_after` returns nil:
  *
- *   ended with                          what follows
- *   this scope's exception              that
+ *   the block ended with                what follows
+ *   this scope's exception              the error, or nil
  *   another scope's, an exit, a break   it passes
  *   an error that follows from ours     it passes: the clean-up's own
- *   Errno::ETIMEDOUT or EINTR, and
- *   any other StandardError             that, with the error as the cause: it is
- *                                       what a call was cut with
- *   a value, or a throw of ours         that: what was cut was swallowed.  But a
- *                                       class that was given and has been raised
- *                                       may be rescued in the block
+ *   Errno::ETIMEDOUT or EINTR, or       the error, or nil; the block's error is its
+ *   any other StandardError             cause: a call was cut with it
+ *   a value, or a throw of ours         the error, or nil: the block has swallowed the
+ *                                       error of a cut call.  But a given class that
+ *                                       was raised may be rescued in the block
  *
- * In a forked child the block's end is not where its parent's code goes on: the
- * child exits there, through the ensure clauses around it.
+ * A forked child must not run the code of its parent after the block: there it exits, through
+ * the ensure clauses around the block.
  */
 #include "timeout.h"
 
@@ -145,8 +144,8 @@ static bool follows(VALUE error, uint64_t serial)
     return false;
 }
 
-/* It may follow from our exception all the same: a C function has caught that and says by errno
- * what it was doing, as starting a program does. */
+/* Such an error may be a cut even where it follows from the scope's exception: a C function has
+ * caught that and reports by errno, as functions that start a program do. */
 static bool is_cut(VALUE error)
 {
     return rb_obj_is_kind_of(error, rb_path2class("Errno::ETIMEDOUT")) ||
@@ -173,8 +172,8 @@ static VALUE default_message(void)
     return expired;
 }
 
-/* The program's own text is left as it is; stdlib's, which programs match, is followed by what was
- * ended. */
+/* The program's own text is kept; the facts about the cut are appended to stdlib's text, which
+ * programs match. */
 static VALUE message_of(const struct call *call)
 {
     VALUE message = call->scope.message;
@@ -191,7 +190,7 @@ static VALUE text_or_nil(const char *text)
     return *text ? rb_external_str_new_cstr(text) : Qnil;
 }
 
-/* What was ended first, as the last members of Coopdl::Cut. */
+/* The call that was ended first, as the last members of Coopdl::Cut. */
 static VALUE facts_of(const struct call *call)
 {
     const struct coopdl_cut *cut = &call->cut;
@@ -263,7 +262,8 @@ static VALUE with_limit(struct call *call)
     return value;
 }
 
-/* What the thread has, or the program says that it has: then that is asked, as stdlib does. */
+/* The fiber scheduler of the thread, or the one that the program names: if it has timers it is
+ * asked, as in stdlib. */
 static VALUE scheduler_with_timers(void)
 {
     ID current = rb_intern("current_scheduler");

@@ -1,29 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * turn.c -- how threads that compute let others have the GVL when a deadline has
- * passed.
+ * turn.c -- how threads that compute give the GVL to others when a deadline has passed.
  *
- * Ruby gives the GVL to the waiting threads in turn, and one that computes keeps
- * it for 100 ms.  An exception needs two turns: the waiter's, which sends it, and
- * that of the thread that it is for.  Beside ten threads that compute these are
- * two seconds.  So a job is posted to whatever thread has the GVL, which gives it
- * away at once; and again to the next one, until the turn of those has come.
+ * Ruby gives the GVL to the waiting threads in turn, and a thread that computes keeps it for 100
+ * ms.  An exception needs two turns: one of the waiter, which sends it, and one of the thread
+ * that it is for.  Beside ten threads that compute these take two seconds.  So a job is posted
+ * to the thread that has the GVL, which gives the GVL away at once.  The job is posted again to
+ * the next thread, until the waiter and the target have had their turns.
  *
  * What must hold:
- * - The job raises nothing.  It is run in the middle of others' interrupts, and
- *   an exception there corrupts the VM.
- * - A thread gives the GVL away for COOPDL_HAND_OVER at most each time, and for what was
- *   sent only up to FRESH after that: an exception that a thread cannot take, as
- *   one that the program has masked, does not slow the others.
- * - No thread waits for itself: neither one that an exception was sent to nor the
- *   waiter, which has the GVL when it has been woken, and is posted the job then.
- *   (It waited for itself once, and all others for it, as long as kicks came.)
+ * - The job raises nothing.  It runs in the middle of Ruby's interrupt handling, where an
+ *   exception corrupts the VM.
+ * - A thread gives the GVL away for COOPDL_HAND_OVER at most each time.  For an exception in a
+ *   queue it does so up to FRESH after that was sent.  So an exception that a thread cannot
+ *   take, because the program has masked it, does not slow the other threads down.
+ * - No thread waits for itself: neither one that an exception was sent to, nor the waiter, to
+ *   which the job may be posted when it has woken and has the GVL. (The waiter once waited for
+ *   itself, and all other threads for it, as long as kicks came.)
  *
- * Interleaving: the job is posted to the thread that has the GVL by the VM's
- * record, which is written when a thread has got it.  So it may still name the
- * thread that has just given it away: the job is posted again every SLICE.  Such a
- * thread is posted it as well, and gives the GVL away for the same want but once:
- * where there is no waiter to serve it, it would do nothing else.
+ * Interleaving: the job is posted to the thread that has the GVL by the VM's record, which is
+ * written when a thread has got it.  So the record may still name the thread that has just given
+ * the GVL away.  Therefore the job is posted again every SLICE.  A thread gives the GVL away
+ * only once for the same want: where no waiter serves the want, it would do nothing else.
  */
 #include "turn.h"
 
@@ -92,7 +90,7 @@ static bool is_queued(int64_t now)
 
 struct giving {
     struct activity *own;
-    int64_t patience;
+    int64_t longest;
 };
 
 static bool is_over(const struct activity *own, uint32_t upto, int64_t now)
@@ -106,7 +104,7 @@ static void *give(void *argument)
 {
     struct giving *giving = argument;
     uint32_t upto = atomic_load(&wanted);
-    int64_t now = coopdl_now(), end = now + giving->patience;
+    int64_t now = coopdl_now(), end = now + giving->longest;
     for (; now < end && !is_over(giving->own, upto, now); now = coopdl_now()) {
         uint32_t seen = atomic_load(&served);
         struct timespec slice = {.tv_nsec = SLICE};
@@ -118,12 +116,13 @@ static void *give(void *argument)
     return NULL;
 }
 
-/* The 2: interrupts are not looked at afterwards, since that may raise.  Without need the GVL is
- * not released, or a thread that computes would look like one that waits (remind in waiter.c). */
-void coopdl_turn_give(int64_t patience)
+/* The `2` in the name: interrupts are not checked afterwards, since that may raise.  Without need
+ * the GVL is not released, or a thread that computes would look like one that waits (remind in
+ * serve.c). */
+void coopdl_turn_give(int64_t longest)
 {
     struct activity *own = coopdl_activity();
-    struct giving giving = {.own = own, .patience = patience};
+    struct giving giving = {.own = own, .longest = longest};
     if (is_over(own, atomic_load(&wanted), coopdl_now()))
         return;
     own->serving = true;

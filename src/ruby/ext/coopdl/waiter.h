@@ -5,13 +5,13 @@
 
 #include "scope.h"
 
-/* Sees to it that expiries are waited for: at the first scope, and again in a forked child. */
+/* Starts the waiter if there is none: at the first scope, and again in a forked child. */
 void coopdl_waiter_start(void);
 
-/* What was not raised in the calling thread's scopes is raised now. */
+/* Raises the exceptions of the calling thread's scopes that were deferred. */
 void coopdl_waiter_resume(void);
 
-/* The scope has been cancelled by a thread that is not its own. */
+/* The scope has been cancelled, perhaps by another thread. */
 void coopdl_waiter_cancelled(struct scope *scope);
 
 void coopdl_waiter_init(VALUE module);

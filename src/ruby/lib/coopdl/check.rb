@@ -19,13 +19,13 @@ require "rbconfig"
 module Coopdl
   # The report. Nobody calls it: to require this file is to ask for it.
   class Check
-    PATIENCE = 30
+    TIMEOUT = 30
     EINTR = Errno::EINTR::Errno
     ETIMEDOUT = Errno::ETIMEDOUT::Errno
 
-    # The child. Inside a scope of the C API, without the gem, so that nothing but the library ends
-    # its reads of an empty pipe: libc's own read twice, past the wrappers, the first begun before
-    # the deadline, and then the wrapped one. After that the gem's own.
+    # The child. It reads an empty pipe inside a scope of the C API, without the gem, so that only
+    # the library ends its reads. It calls libc's own read twice, past the wrappers, the first time
+    # before the deadline; then the wrapped read. After that it tries the gem's own scopes.
     PROBE = <<~'RUBY'
       require "fiddle"
       require "io/nonblock"
@@ -111,7 +111,7 @@ module Coopdl
       Open3.popen3(environment, *command, unsetenv_others: true) do |input, out, err, child|
         input.close
         # The child's output is a few lines, which the pipes have room for.
-        unless child.join(PATIENCE)
+        unless child.join(TIMEOUT)
           Process.kill(:KILL, child.pid)
           return {}, "its call did not end at the deadline"
         end
