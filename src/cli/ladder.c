@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ladder.c -- the steps of the deadline: it passes, who runs without the library is looked
- * for, the signal, SIGKILL.
+ * ladder.c -- the steps of the deadline: stacks, it passes, who runs without the library is
+ * looked for, the signal, SIGKILL.
  *
  * A stopped process (a background job that has read from its terminal) does not see
  * its deadline, and continued it would go on.  So it is signalled and continued at
@@ -24,6 +24,7 @@
 #include "hangup.h"
 #include "reach.h"
 #include "signals.h"
+#include "stacks.h"
 #include "witness.h"
 
 #include <unistd.h>
@@ -35,11 +36,26 @@
 /* How long after its start COMMAND is looked at: the loader has done its work by then. */
 #define STARTED (100 * COOPDL_MILLISECOND)
 
-void begin_ladder(struct watch *watch)
+/* The next step is the deadline, or before it the stacks. */
+static void go_on_to_deadline(struct watch *watch)
+{
+    bool stacks = watch->plan->stacks_at != COOPDL_NEVER;
+    watch->step = stacks ? STACKS : DEADLINE;
+    watch->due = stacks ? watch->plan->stacks_at : watch->plan->deadline;
+}
+
+static void take_stacks(struct watch *watch)
 {
     const struct plan *plan = watch->plan;
-    if (plan->library && plan->deadline != COOPDL_NEVER &&
-        plan->deadline - coopdl_now() > STARTED) {
+    stacks_take(watch->child, plan->tree, plan->library ? plan->deadline : COOPDL_NEVER);
+    watch->step = DEADLINE;
+    watch->due = plan->deadline;
+}
+
+void begin_ladder(struct watch *watch)
+{
+    go_on_to_deadline(watch);
+    if (watch->plan->library && watch->due != COOPDL_NEVER && watch->due - coopdl_now() > STARTED) {
         watch->step = LOOK;
         watch->due = coopdl_now() + STARTED;
     }
@@ -197,8 +213,7 @@ static void warn_of_unreached(struct watch *watch)
 
 static void look(struct watch *watch)
 {
-    watch->step = DEADLINE;
-    watch->due = watch->plan->deadline;
+    go_on_to_deadline(watch);
     if (watch->child && is_unreached(watch->child, watch->plan->library))
         warn_of_unreached(watch);
 }
@@ -230,6 +245,9 @@ void take_step(struct watch *watch)
     switch (watch->step) {
     case LOOK:
         look(watch);
+        break;
+    case STACKS:
+        take_stacks(watch);
         break;
     case DEADLINE:
         say_deadline(watch);
@@ -267,6 +285,8 @@ void take_step(struct watch *watch)
 
 void alarmed(struct watch *watch)
 {
+    if (watch->step < DEADLINE && watch->plan->stacks_at != COOPDL_NEVER)
+        take_stacks(watch);
     if (watch->step <= CHECK_AGAIN) {
         watch->deadline = coopdl_now();
         say_deadline(watch);

@@ -14,6 +14,7 @@
 #include "environment.h"
 #include "failure.h"
 #include "report.h"
+#include "stacks.h"
 #include "witness.h"
 
 #include <errno.h>
@@ -125,6 +126,8 @@ _Noreturn static void run(char **command, const struct watch *watch,
             .group = plan->foreground ? 0 : getpgrp(),
             .witness = watch->witness,
         });
+    if (plan->stacks_at != COOPDL_NEVER)
+        stacks_introduce(plan->stacks_at);
     report_introduce(parent);
     execvp(command[0], command);
     int error = errno;

@@ -20,6 +20,7 @@ struct plan {
     bool ruby; /* load the gem */
     bool verbose;
     const char *report; /* where to (report.h); null or empty: there is none */
+    int64_t stacks_at;  /* when stacks are taken, no later than the deadline; COOPDL_NEVER: not */
     bool quiet;         /* what was stuck is not said */
     int64_t length;     /* of the deadline; COOPDL_NEVER: not known */
 };

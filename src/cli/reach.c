@@ -105,6 +105,7 @@ static void each(void (*found)(pid_t pid, const struct relations *of, void *argu
 struct search {
     pid_t child;
     const char *library;
+    bool tree;
     void (*found)(pid_t pid, void *argument);
     void *argument;
 };
@@ -119,7 +120,9 @@ static void if_unreached(pid_t pid, const struct relations *of, void *argument)
 void each_unreached(pid_t child, const char *library, void (*found)(pid_t pid, void *argument),
                     void *argument)
 {
-    each(if_unreached, &(struct search){child, library, found, argument});
+    each(
+        if_unreached,
+        &(struct search){.child = child, .library = library, .found = found, .argument = argument});
 }
 
 static void if_stopped(pid_t pid, const struct relations *of, void *argument)
@@ -133,7 +136,8 @@ static void if_stopped(pid_t pid, const struct relations *of, void *argument)
 void each_stopped(pid_t child, const char *library, void (*found)(pid_t pid, void *argument),
                   void *argument)
 {
-    each(if_stopped, &(struct search){child, library, found, argument});
+    each(if_stopped, &(struct search){
+                         .child = child, .library = library, .found = found, .argument = argument});
 }
 
 static void if_in_group(pid_t pid, const struct relations *of, void *argument)
@@ -146,4 +150,18 @@ static void if_in_group(pid_t pid, const struct relations *of, void *argument)
 void each_other(pid_t child, void (*found)(pid_t pid, void *argument), void *argument)
 {
     each(if_in_group, &(struct search){.child = child, .found = found, .argument = argument});
+}
+
+static void if_in_session(pid_t pid, const struct relations *of, void *argument)
+{
+    const struct search *search = argument;
+    if (of->state != 'Z' && of->state != 'X' &&
+        (pid == search->child || search->tree || getsid(pid) == getsid(0)))
+        search->found(pid, search->argument);
+}
+
+void each_started(pid_t child, bool tree, void (*found)(pid_t pid, void *argument), void *argument)
+{
+    each(if_in_session,
+         &(struct search){.child = child, .tree = tree, .found = found, .argument = argument});
 }

@@ -74,8 +74,7 @@ static void say_process(const struct subject *of)
 {
     char name[64], text[64];
     struct coopdl_line time = {.text = text, .size = sizeof(text)};
-    read_proc(of, 0, "comm", name, sizeof(name));
-    name[strcspn(name, "\n")] = '\0';
+    name_of_thread(of, 0, name, sizeof(name));
     printf("%s[%d]: ", name, (int)of->pid);
     int64_t ends = deadline(of), left = ends - coopdl_now();
     if (ends == COOPDL_NEVER) {
@@ -142,8 +141,7 @@ static void say_thread(const struct subject *of, pid_t thread, const struct coop
     if (!state) /* it has ended */
         return;
     char how = *state;
-    read_proc(of, thread, "comm", name, sizeof(name));
-    name[strcspn(name, "\n")] = '\0';
+    name_of_thread(of, thread, name, sizeof(name));
     bool seen = read_proc(of, thread, "syscall", text, sizeof(text)) > 0;
     bool waits_now = how == 'S' || how == 'D';
     if (how == 'Z' || how == 'X')

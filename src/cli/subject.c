@@ -12,6 +12,7 @@
 
 #include "coopdl.h"
 
+#include <ctype.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,6 +37,15 @@ size_t read_proc(const struct subject *of, pid_t thread, const char *name, char 
     }
     text[length] = '\0';
     return length;
+}
+
+void name_of_thread(const struct subject *of, pid_t thread, char *name, size_t size)
+{
+    read_proc(of, thread, "comm", name, size);
+    name[strcspn(name, "\n")] = '\0';
+    for (char *c = name; *c; c++)
+        if (iscntrl((unsigned char)*c))
+            *c = '?';
 }
 
 const char *stat_field(const char *text, int number)

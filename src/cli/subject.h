@@ -16,6 +16,9 @@ struct subject {
 /* What there is in a file of the process's or of a thread's (0: none) in /proc; its length. */
 size_t read_proc(const struct subject *of, pid_t thread, const char *name, char *text, size_t size);
 
+/* The name of a thread, or of the process's first one (0); what is no text is left out. */
+void name_of_thread(const struct subject *of, pid_t thread, char *name, size_t size);
+
 /* Field `number` of a stat file, from the third on; null if there is none. */
 const char *stat_field(const char *text, int number);
 

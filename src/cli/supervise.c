@@ -60,6 +60,8 @@ static void reap(struct watch *watch)
     int status;
     pid_t ended;
     while ((ended = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (WIFSTOPPED(status)) /* what the taking of stacks has left, where that was given up */
+            continue;
         report_ended(ended);
         if (ended == watch->child) {
             watch->child = 0;

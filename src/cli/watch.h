@@ -9,7 +9,7 @@
 #include <sys/types.h>
 
 /* What is due next. */
-enum step { LOOK, DEADLINE, CHECK, CHECK_AGAIN, SIGNAL, KILL, NOTHING };
+enum step { LOOK, STACKS, DEADLINE, CHECK, CHECK_AGAIN, SIGNAL, KILL, NOTHING };
 
 struct watch {
     const struct plan *plan;
