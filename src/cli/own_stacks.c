@@ -3,12 +3,14 @@
  * own_stacks.c -- the stacks that a runtime has of itself, as its module writes them.
  *
  * The modules for Python and Ruby have a file without a name open, which has the process's
- * id in its title, and write to it at the time that COOPDL_STACKS says.  It is found among
- * the descriptors of the process; so nothing is mixed up that several write at once.  What
- * a child has from its parent has another id, and is not taken.
+ * id in its title.  It is found among the descriptors of the process; so nothing is mixed up
+ * that several write at once.  What a child has from its parent has another id, and is not
+ * taken.  Ruby writes to it at the time that COOPDL_STACKS says; Python when it gets the signal
+ * whose number is in the title too.
  *
  * What must hold: what is in the file may be anything, and as long as it likes: what is no
- * text is left out, and so is what goes on for ever.
+ * text is left out, and so is what goes on for ever.  No signal is sent to a process that has no
+ * handler for it, as to one that has just set all of them back.
  *
  * Interleavings: it is written to while it is read.  It is read once it has not grown for
  * a while.
@@ -21,7 +23,10 @@
 
 #include <ctype.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,20 +49,32 @@ static struct {
 
 static int count;
 
-/* Whose title it is; null: nobody's. */
-static const char *runtime_of(const char *link, pid_t pid)
+/* Whose title it is; null: nobody's.  `number` is that of the signal; 0: none is wanted. */
+static const char *runtime_of(const char *link, pid_t pid, int *number)
 {
     static const char *const runtimes[] = {"Python", "Ruby"};
     for (size_t i = 0; i < sizeof(runtimes) / sizeof(runtimes[0]); i++) {
         char title[64];
-        snprintf(title, sizeof(title), "/memfd:coopdl-stacks-%s-%d ", runtimes[i], (int)pid);
-        if (strncmp(link, title, strlen(title)) == 0)
-            return runtimes[i];
+        snprintf(title, sizeof(title), "/memfd:coopdl-stacks-%s-%d", runtimes[i], (int)pid);
+        const char *rest = link + strlen(title);
+        if (strncmp(link, title, strlen(title)) != 0 || (*rest != ' ' && *rest != '-'))
+            continue;
+        *number = *rest == '-' ? atoi(rest + 1) : 0;
+        return runtimes[i];
     }
     return NULL;
 }
 
-static void open_file(pid_t pid, const char *path, const char *runtime)
+static bool has_handler(const struct subject *of, int number)
+{
+    char text[4096];
+    read_proc(of, 0, "status", text, sizeof(text));
+    const char *caught = strstr(text, "\nSigCgt:");
+    return caught && number > 0 && number <= 64 &&
+           strtoull(caught + strlen("\nSigCgt:"), NULL, 16) >> (number - 1) & 1;
+}
+
+static void open_file(pid_t pid, const char *path, const char *runtime, int number)
 {
     struct subject of = {.pid = pid, .fd = -1};
     int fd = count < MOST_FILES ? open(path, O_RDONLY | O_CLOEXEC) : -1;
@@ -68,6 +85,8 @@ static void open_file(pid_t pid, const char *path, const char *runtime)
     files[count].runtime = runtime;
     name_of_thread(&of, 0, files[count].name, sizeof(files[count].name));
     count++;
+    if (number && has_handler(&of, number))
+        kill(pid, number);
 }
 
 void own_stacks_open(pid_t pid)
@@ -79,10 +98,11 @@ void own_stacks_open(pid_t pid)
     while (descriptors && (entry = readdir(descriptors))) {
         ssize_t length = readlinkat(dirfd(descriptors), entry->d_name, link, sizeof(link) - 1);
         link[length > 0 ? length : 0] = '\0';
-        const char *runtime = runtime_of(link, pid);
+        int number = 0;
+        const char *runtime = runtime_of(link, pid, &number);
         snprintf(path, sizeof(path), "/proc/%d/fd/%s", (int)pid, entry->d_name);
         if (runtime)
-            open_file(pid, path, runtime);
+            open_file(pid, path, runtime, number);
     }
     if (descriptors)
         closedir(descriptors);
@@ -120,13 +140,6 @@ static void await_whole(int fd)
     }
 }
 
-/* faulthandler says of its own what is no news. */
-static const char *without_title(const char *text)
-{
-    const char *end = strncmp(text, "Timeout (", 9) == 0 ? strchr(text, '\n') : NULL;
-    return end ? end + 1 : text;
-}
-
 static void print_file(int i)
 {
     static char text[LONGEST];
@@ -135,14 +148,14 @@ static void print_file(int i)
     for (char *c = text; *c; c++)
         if (iscntrl((unsigned char)*c) && *c != '\n' && *c != '\t')
             *c = '?';
-    const char *told = without_title(text);
-    if (!*told) {
+    if (!*text) {
         say("%s in %s[%d] has not written its stacks", files[i].runtime, files[i].name,
             (int)files[i].pid);
         return;
     }
-    say("stacks of %s[%d], as %s has them:", files[i].name, (int)files[i].pid, files[i].runtime);
-    fprintf(stderr, "%s%s%s", told, told[strlen(told) - 1] == '\n' ? "" : "\n",
+    fprintf(stderr, "%s: stacks of %s[%d], as %s has them:\n%s%s%s", program_invocation_short_name,
+            files[i].name, (int)files[i].pid, files[i].runtime, text,
+            text[strlen(text) - 1] == '\n' ? "" : "\n",
             size_of(files[i].fd) >= LONGEST ? "... (the rest is left out)\n" : "");
 }
 

@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Looks whether a module in the process writes its stacks. */
+/* Looks whether a module in the process writes its stacks, and has it do so. */
 void own_stacks_open(pid_t pid);
 
 /* Waits until each of those that were found has written some, or until this time. */

@@ -160,8 +160,52 @@ static void if_in_session(pid_t pid, const struct relations *of, void *argument)
         search->found(pid, search->argument);
 }
 
+/* The children of a thread; false where the kernel does not tell them. */
+static bool each_child(pid_t pid, const char *thread, void (*found)(pid_t pid, void *argument),
+                       void *argument)
+{
+    char path[300];
+    int child;
+    snprintf(path, sizeof(path), "/proc/%d/task/%s/children", (int)pid, thread);
+    FILE *file = fopen(path, "re");
+    while (file && fscanf(file, "%d", &child) == 1)
+        found(child, argument);
+    bool told = file != NULL;
+    if (file)
+        fclose(file);
+    return told;
+}
+
+/* A process and what it has started, by the children of each of its threads. */
+static void descend(pid_t pid, void *argument)
+{
+    char path[64];
+    struct relations of;
+    const struct dirent *entry;
+    if (pid != getpid() && relations(pid, &of))
+        if_in_session(pid, &of, argument);
+    snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+    DIR *threads = opendir(path);
+    while (threads && (entry = readdir(threads)))
+        if (isdigit((unsigned char)*entry->d_name))
+            each_child(pid, entry->d_name, descend, argument);
+    if (threads)
+        closedir(threads);
+}
+
+static void nothing(pid_t pid, void *argument)
+{
+    (void)pid, (void)argument;
+}
+
 void each_started(pid_t child, bool tree, void (*found)(pid_t pid, void *argument), void *argument)
 {
-    each(if_in_session,
-         &(struct search){.child = child, .tree = tree, .found = found, .argument = argument});
+    struct search search = {.child = child, .tree = tree, .found = found, .argument = argument};
+    char self[32];
+    snprintf(self, sizeof(self), "%d", (int)getpid());
+    /* The quick way, where there is one: a machine has many processes that are not ours. */
+    if (each_child(getpid(), self, nothing, NULL))
+        descend(getpid(), &search);
+    else
+        each(if_in_session, &search);
 }

@@ -3,15 +3,16 @@
  * stacks.c -- the stacks of all threads of COMMAND's processes, as they are at the deadline
  * and before anything is cut.
  *
- *   promised deadline        all threads are stopped      let go     calls are cut
+ *   promised deadline        all are told to stop         let go     calls are cut
  *   |------------------------|----------------------------|----------|
  *   the modules write        the native stacks are read              promised + allowance,
  *   their own stacks                                                 or when they are let go
  *
  * The library in COMMAND has a timer of its own, and knows nothing of all this: it is given
- * a deadline that is later by STACKS_ALLOWANCE.  Until then all threads are to be stopped;
- * a process that is stopped cuts nothing, however long its stacks take.  Where the machine
- * was too busy for that, it is said that the stacks are of a later time.
+ * a deadline that is later by STACKS_ALLOWANCE.  Until then all threads are to be told to
+ * stop.  A thread that was told so runs none of its code any more, also where the machine is
+ * too busy for it to arrive: so it cuts nothing, however long the stacks take.  Where the
+ * command itself came too late, it is said that the stacks are of a later time.
  *
  * Nothing is stopped before the promised deadline: some calls (epoll_wait, semop) fail with
  * EINTR when their thread is stopped and goes on, which nobody is to see before.
@@ -49,17 +50,17 @@
 
 /* How long is waited: for the modules, for threads to stop, for frames, for all of it. */
 #define MODULES (20 * COOPDL_MILLISECOND)
-#define STOPPING (100 * COOPDL_MILLISECOND)
+#define STOPPING (500 * COOPDL_MILLISECOND)
 #define UNWINDING COOPDL_SECOND
 #define LONGEST_TAKE (3 * COOPDL_SECOND)
 
 struct take {
     struct frozen processes[MOST_PROCESSES];
     int count;
-    int left; /* how many processes more there are */
-    int64_t stopped;
-    int refused; /* why a process may not be stopped; 0: all may */
-    int ends[2]; /* of a pipe: closed when all is done */
+    int left;        /* how many processes more there are */
+    int64_t stopped; /* when all were told to */
+    int refused;     /* why a process may not be stopped; 0: all may */
+    int ends[2];     /* of a pipe: closed when all is done */
     char *text;
     size_t size;
 };
@@ -125,10 +126,9 @@ static void *run(void *argument)
     FILE *to = open_memstream(&take->text, &take->size);
     for (int i = 0; i < take->count; i++)
         freeze(&take->processes[i], take->processes[i].pid);
-    int64_t until = coopdl_now() + STOPPING;
-    for (int i = 0; i < take->count; i++)
-        await_frozen(&take->processes[i], until);
     take->stopped = coopdl_now();
+    for (int i = 0; i < take->count; i++)
+        await_frozen(&take->processes[i], take->stopped + STOPPING);
     for (int i = 0; i < take->count; i++) {
         if (to)
             write_process(take, &take->processes[i], to);
@@ -164,7 +164,7 @@ static bool run_and_wait(struct take *take)
 
 static void print(const struct take *take, int64_t cut)
 {
-    if (cut < take->stopped)
+    if (take->size && cut < take->stopped)
         say("the stacks are of %" PRId64 " ms after the calls were cut",
             (take->stopped - cut) / COOPDL_MILLISECOND);
     if (take->text)

@@ -8,13 +8,13 @@
 #include <sys/types.h>
 
 /* How much later than promised calls are cut where stacks are wanted: until then all threads are
- * stopped. */
+ * to be told to stop. */
 #define STACKS_ALLOWANCE (100 * COOPDL_MILLISECOND)
 
 /* Exits with one line where stacks cannot be had. */
 void stacks_check(void);
 
-/* Has the modules in COMMAND write their own stacks at this time.  For the child. */
+/* Has the modules in COMMAND be ready to write their own stacks at this time.  For the child. */
 void stacks_introduce(int64_t when);
 
 /* Prints the stacks of `child` (0: it has ended) and of its descendants in our session, with `tree`
