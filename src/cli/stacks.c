@@ -49,7 +49,7 @@
 #include <unistd.h>
 
 /* How long is waited: for the modules, for threads to stop, for frames, for all of it. */
-#define MODULES (20 * COOPDL_MILLISECOND)
+#define MODULES (60 * COOPDL_MILLISECOND)
 #define STOPPING (500 * COOPDL_MILLISECOND)
 #define UNWINDING COOPDL_SECOND
 #define LONGEST_TAKE (3 * COOPDL_SECOND)
@@ -171,6 +171,8 @@ static void print(const struct take *take, int64_t cut)
         fputs(take->text, stderr);
     if (take->left)
         say("%d more processes are left out", take->left);
+    if (!take->size && !take->refused)
+        say("no stacks: what was to be looked at has ended");
     if (take->refused)
         say("no native stacks where ptrace is refused: %s (ptrace_scope, a filter of system calls, "
             "a debugger, or another user)",
