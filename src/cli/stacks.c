@@ -3,10 +3,10 @@
  * stacks.c -- the stacks of all threads of COMMAND's processes, as they are at the deadline
  * and before anything is cut.
  *
- *   promised deadline        all are told to stop         let go     calls are cut
- *   |------------------------|----------------------------|----------|
- *   the modules write        the native stacks are read              promised + allowance,
- *   their own stacks                                                 or when they are let go
+ *   promised deadline        all are told to stop         let go, and calls are cut
+ *   |------------------------|----------------------------|
+ *   the modules write        the native stacks are read   promised + allowance,
+ *   their own stacks                                      or once they are read
  *
  * The library in COMMAND has a timer of its own, and knows nothing of all this: it is given
  * a deadline that is later by STACKS_ALLOWANCE.  Until then all threads are to be told to
@@ -15,7 +15,9 @@
  * command itself came too late, it is said that the stacks are of a later time.
  *
  * Nothing is stopped before the promised deadline: some calls (epoll_wait, semop) fail with
- * EINTR when their thread is stopped and goes on, which nobody is to see before.
+ * EINTR when their thread is stopped and goes on, which nobody is to see before.  And nobody
+ * goes on before the cut: a program that ends by such an error would have its shell go on with
+ * the next command, which only the cut keeps it from.
  *
  * What must hold:
  * - The deadline is kept, whatever becomes of the stacks.  So they are taken by a thread,
@@ -46,6 +48,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* How long is waited: for the modules, for threads to stop, for frames, for all of it. */
@@ -58,6 +61,7 @@ struct take {
     struct frozen processes[MOST_PROCESSES];
     int count;
     int left;        /* how many processes more there are */
+    int64_t cut;     /* when calls are cut */
     int64_t stopped; /* when all were told to */
     int refused;     /* why a process may not be stopped; 0: all may */
     int ends[2];     /* of a pipe: closed when all is done */
@@ -119,6 +123,14 @@ static void write_process(struct take *take, const struct frozen *frozen, FILE *
         fprintf(to, "... (%d more threads are left out)\n", frozen->left);
 }
 
+/* No longer than the allowance: behind an alarm the deadline is still far. */
+static void await_cut(int64_t cut)
+{
+    int64_t left = cut - coopdl_now();
+    if (left > 0 && left <= STACKS_ALLOWANCE)
+        nanosleep(&(struct timespec){.tv_nsec = left}, NULL);
+}
+
 /* On a thread of its own. */
 static void *run(void *argument)
 {
@@ -129,11 +141,11 @@ static void *run(void *argument)
     take->stopped = coopdl_now();
     for (int i = 0; i < take->count; i++)
         await_frozen(&take->processes[i], take->stopped + STOPPING);
-    for (int i = 0; i < take->count; i++) {
-        if (to)
-            write_process(take, &take->processes[i], to);
+    for (int i = 0; to && i < take->count; i++)
+        write_process(take, &take->processes[i], to);
+    await_cut(take->cut);
+    for (int i = 0; i < take->count; i++)
         thaw(&take->processes[i]);
-    }
     if (to)
         fclose(to);
     close(take->ends[1]);
@@ -162,11 +174,11 @@ static bool run_and_wait(struct take *take)
     return false;
 }
 
-static void print(const struct take *take, int64_t cut)
+static void print(const struct take *take)
 {
-    if (take->size && cut < take->stopped)
+    if (take->size && take->cut < take->stopped)
         say("the stacks are of %" PRId64 " ms after the calls were cut",
-            (take->stopped - cut) / COOPDL_MILLISECOND);
+            (take->stopped - take->cut) / COOPDL_MILLISECOND);
     if (take->text)
         fputs(take->text, stderr);
     if (take->left)
@@ -184,13 +196,14 @@ void stacks_take(pid_t child, bool tree, int64_t cut)
     struct take *take = calloc(1, sizeof(*take));
     if (!take)
         return;
+    take->cut = cut;
     each_started(child, tree, add_process, take);
     for (int i = 0; i < take->count; i++)
         own_stacks_open(take->processes[i].pid);
     own_stacks_await(coopdl_now() + MODULES);
     bool done = run_and_wait(take);
     if (done)
-        print(take, cut);
+        print(take);
     else
         say("the stacks could not be taken in time");
     own_stacks_print();

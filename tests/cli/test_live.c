@@ -84,6 +84,12 @@ Test(live, the_deadline_the_call_and_since_when)
     if (idle && !strstr(idle, "ms\n"))
         cr_expect(number_behind(said, "has not run for ") <= passed + 0.1, "%s", said);
     cr_expect_eq(kill(sleep, 0), 0, "it goes on");
+    char stat[128];
+    snprintf(begin, sizeof(begin), "/proc/%d/stat", (int)sleep);
+    FILE *file = fopen(begin, "re");
+    cr_expect(file && fgets(stat, sizeof(stat), file) && strstr(stat, ") S "), "it is stopped");
+    if (file)
+        fclose(file);
     end(process);
 }
 

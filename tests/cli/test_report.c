@@ -20,7 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-TestSuite(report, .init = set_up, .fini = tear_down, .timeout = 30);
+TestSuite(report, .init = set_up, .fini = tear_down, .timeout = 60);
 
 static char text[4 << 20];
 
