@@ -43,7 +43,7 @@ enum { MOST_FRAMES = 64 };
     F(dwfl_report_end)                                                                             \
     F(dwfl_standard_find_debuginfo)
 
-#define POINTER(name) static __typeof__(&name) dw_##name;
+#define POINTER(name) static __typeof__(&(name)) dw_##name;
 FUNCTIONS(POINTER)
 
 static Dwfl_Callbacks callbacks;
