@@ -7,9 +7,9 @@ set -euo pipefail
 build=(
   gcc libc6-dev meson ninja-build pkg-config
 )
-# The probes, and the modules that are left out without headers.
+# The probes, --stacks, and the modules: each is left out without its headers.
 build_optional=(
-  systemtap-sdt-dev python3-dev ruby-dev
+  systemtap-sdt-dev libdw-dev python3-dev ruby-dev
 )
 demo=(
   python3 python3-pycurl
@@ -73,10 +73,10 @@ tests_optional=(
   )
 
 # The same for others, as far as the names are known.
-dnf=(gcc gcc-c++ meson ninja-build pkgconf-pkg-config systemtap-sdt-devel python3-devel ruby-devel
+dnf=(gcc gcc-c++ meson ninja-build pkgconf-pkg-config systemtap-sdt-devel elfutils-devel python3-devel ruby-devel
   python3-pycurl libcurl-devel)
-apk=(bash build-base linux-headers meson pkgconf python3-dev ruby-dev py3-curl criterion-dev curl-dev)
-pacman=(base-devel meson pkgconf python ruby python-pycurl curl)
+apk=(bash build-base linux-headers meson pkgconf elfutils-dev python3-dev ruby-dev py3-curl criterion-dev curl-dev)
+pacman=(base-devel meson pkgconf libelf python ruby python-pycurl curl)
 
 oldest_meson=1.0
 

@@ -20,6 +20,7 @@
 #include "report.h"
 #include "ruby.h"
 #include "signals.h"
+#include "stacks.h"
 #include "status.h"
 #include "supervise.h"
 #include "target.h"
@@ -62,6 +63,9 @@ static const char help[] =
     "      --ruby              start COMMAND with RUBYOPT=-rcoopdl: Ruby's main thread gets\n"
     "                          an exception at the deadline, also where it computes\n"
     "                          (the gem coopdl is to be installed)\n"
+    "      --stacks            at the deadline print the stacks of all threads on stderr,\n"
+    "                          Python's and Ruby's own too where the modules are loaded;\n"
+    "                          calls are then cut 100 ms later, or once that is done\n"
     "      --tree              end daemons of COMMAND too: a process that leaves the\n"
     "                          session (setsid) leaves the deadline otherwise\n"
     "  -v, --verbose           one line on stderr when the deadline has passed, and\n"
@@ -103,6 +107,7 @@ static const char usage[] =
     "  -q, --quiet                do not say what was stuck\n"
     "      --report[=FILE|json]   say where the time went\n"
     "      --ruby                 raise an exception in Ruby programs\n"
+    "      --stacks               print all stacks at the deadline\n"
     "      --tree                 end daemons too\n"
     "  -v, --verbose              say when the deadline has passed, and what is sent\n"
     "      --check [PROGRAM]      say whether a deadline will be kept\n"
@@ -112,7 +117,7 @@ static const char usage[] =
     "\n"
     "For example: coopdl 10s curl https://example.org/\n";
 
-enum { RUBY = 256, CHECK, GRACE, HELP, REPORT, STATUS, TREE, VERSION };
+enum { RUBY = 256, CHECK, GRACE, HELP, REPORT, WITH_STACKS, STATUS, TREE, VERSION };
 
 static const char short_options[] = "+:fk:pqs:v"; /* +: COMMAND's options are COMMAND's */
 
@@ -127,6 +132,7 @@ static const struct option long_options[] = {
     {"report", optional_argument, NULL, REPORT},
     {"ruby", no_argument, NULL, RUBY},
     {"signal", required_argument, NULL, 's'},
+    {"stacks", no_argument, NULL, WITH_STACKS},
     {"status", no_argument, NULL, STATUS},
     {"tree", no_argument, NULL, TREE},
     {"verbose", no_argument, NULL, 'v'},
@@ -181,7 +187,8 @@ _Noreturn static void fail_option(int found, char **arguments)
     const char *nearest = found == '?' ? nearest_option(given, long_options) : NULL;
     fail("%s '%s'%s%s: accepted are --grace=DURATION|off, -s or --signal=SIGNAL, -k or "
          "--kill-after=DURATION, -f or --foreground, -p or --preserve-status, -q or --quiet, "
-         "--report[=FILE|json], --ruby, --tree, -v or --verbose, --check, --status, --help, "
+         "--report[=FILE|json], --ruby, --stacks, --tree, -v or --verbose, --check, --status, "
+         "--help, "
          "--version",
          found == ':' ? "missing value of option" : "invalid option", given,
          nearest ? ", perhaps --" : "", nearest ? nearest : "");
@@ -221,6 +228,10 @@ static void read_options(int count, char **arguments, struct plan *plan)
         case RUBY:
             plan->ruby = true;
             break;
+        case WITH_STACKS:
+            stacks_check();
+            plan->stacks_at = 0;
+            break;
         case TREE:
             plan->tree = true;
             break;
@@ -256,6 +267,17 @@ static bool can_preload(const char *command, struct plan *plan)
     return false;
 }
 
+/* Until the library cuts anything there is time to stop all.  A deadline from outside is not ours
+ * to put off. */
+static void set_stacks(int64_t outer, bool preload, struct plan *plan)
+{
+    plan->stacks_at = outer <= plan->deadline ? COOPDL_NEVER : plan->deadline;
+    if (plan->stacks_at == COOPDL_NEVER)
+        say("warning: no stacks are taken: a deadline from outside is earlier");
+    else if (preload && __builtin_add_overflow(plan->deadline, STACKS_ALLOWANCE, &plan->deadline))
+        plan->deadline = COOPDL_NEVER;
+}
+
 static void set_deadline(int64_t duration, const char *command, struct plan *plan)
 {
     char *library = find_library();
@@ -265,6 +287,8 @@ static void set_deadline(int64_t duration, const char *command, struct plan *pla
     int64_t outer = coopdl_deadline();
     plan->deadline = coopdl_after(duration);
     plan->length = duration;
+    if (plan->stacks_at != COOPDL_NEVER)
+        set_stacks(outer, preload, plan);
     if (outer < plan->deadline) {
         plan->deadline = outer;
         plan->length = COOPDL_NEVER;
@@ -290,6 +314,7 @@ int main(int count, char **arguments)
                       : environment_duration("COOPDL_HANGUP", 250 * COOPDL_MILLISECOND),
         .kill_after = environment_duration("COOPDL_KILL_AFTER", COOPDL_NEVER),
         .signal = SIGTERM,
+        .stacks_at = COOPDL_NEVER,
         .report = getenv("COOPDL_REPORT"),
     };
     if (count == 1) {
@@ -315,5 +340,7 @@ int main(int count, char **arguments)
         report_open(plan.report);
     if (duration != COOPDL_NEVER)
         set_deadline(duration, command[0], &plan);
+    else
+        plan.stacks_at = COOPDL_NEVER;
     return supervise(command, &plan);
 }

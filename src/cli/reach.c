@@ -105,6 +105,7 @@ static void each(void (*found)(pid_t pid, const struct relations *of, void *argu
 struct search {
     pid_t child;
     const char *library;
+    bool tree;
     void (*found)(pid_t pid, void *argument);
     void *argument;
 };
@@ -119,7 +120,9 @@ static void if_unreached(pid_t pid, const struct relations *of, void *argument)
 void each_unreached(pid_t child, const char *library, void (*found)(pid_t pid, void *argument),
                     void *argument)
 {
-    each(if_unreached, &(struct search){child, library, found, argument});
+    each(
+        if_unreached,
+        &(struct search){.child = child, .library = library, .found = found, .argument = argument});
 }
 
 static void if_stopped(pid_t pid, const struct relations *of, void *argument)
@@ -133,7 +136,8 @@ static void if_stopped(pid_t pid, const struct relations *of, void *argument)
 void each_stopped(pid_t child, const char *library, void (*found)(pid_t pid, void *argument),
                   void *argument)
 {
-    each(if_stopped, &(struct search){child, library, found, argument});
+    each(if_stopped, &(struct search){
+                         .child = child, .library = library, .found = found, .argument = argument});
 }
 
 static void if_in_group(pid_t pid, const struct relations *of, void *argument)
@@ -146,4 +150,62 @@ static void if_in_group(pid_t pid, const struct relations *of, void *argument)
 void each_other(pid_t child, void (*found)(pid_t pid, void *argument), void *argument)
 {
     each(if_in_group, &(struct search){.child = child, .found = found, .argument = argument});
+}
+
+static void if_in_session(pid_t pid, const struct relations *of, void *argument)
+{
+    const struct search *search = argument;
+    if (of->state != 'Z' && of->state != 'X' &&
+        (pid == search->child || search->tree || getsid(pid) == getsid(0)))
+        search->found(pid, search->argument);
+}
+
+/* The children of a thread; false where the kernel does not tell them. */
+static bool each_child(pid_t pid, const char *thread, void (*found)(pid_t pid, void *argument),
+                       void *argument)
+{
+    char path[300];
+    int child;
+    snprintf(path, sizeof(path), "/proc/%d/task/%s/children", (int)pid, thread);
+    FILE *file = fopen(path, "re");
+    while (file && fscanf(file, "%d", &child) == 1)
+        found(child, argument);
+    bool told = file != NULL;
+    if (file)
+        fclose(file);
+    return told;
+}
+
+/* A process and what it has started, by the children of each of its threads. */
+static void descend(pid_t pid, void *argument)
+{
+    char path[64];
+    struct relations of;
+    const struct dirent *entry;
+    if (pid != getpid() && relations(pid, &of))
+        if_in_session(pid, &of, argument);
+    snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+    DIR *threads = opendir(path);
+    while (threads && (entry = readdir(threads)))
+        if (isdigit((unsigned char)*entry->d_name))
+            each_child(pid, entry->d_name, descend, argument);
+    if (threads)
+        closedir(threads);
+}
+
+static void nothing(pid_t pid, void *argument)
+{
+    (void)pid, (void)argument;
+}
+
+void each_started(pid_t child, bool tree, void (*found)(pid_t pid, void *argument), void *argument)
+{
+    struct search search = {.child = child, .tree = tree, .found = found, .argument = argument};
+    char self[32];
+    snprintf(self, sizeof(self), "%d", (int)getpid());
+    /* The quick way, where there is one: a machine has many processes that are not ours. */
+    if (each_child(getpid(), self, nothing, NULL))
+        descend(getpid(), &search);
+    else
+        each(if_in_session, &search);
 }

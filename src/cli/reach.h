@@ -26,6 +26,10 @@ bool is_stopped(pid_t pid);
 void each_stopped(pid_t child, const char *library, void (*found)(pid_t pid, void *argument),
                   void *argument);
 
+/* Calls `found` for `child` (0: it has ended) and each descendant of ours in our session, with
+ * `tree` in other sessions too. */
+void each_started(pid_t child, bool tree, void (*found)(pid_t pid, void *argument), void *argument);
+
 /* Calls `found` for each descendant of ours, but for `child`, that is in our group. */
 void each_other(pid_t child, void (*found)(pid_t pid, void *argument), void *argument);
 

@@ -6,7 +6,8 @@
  * "Running" is what the kernel says that all processes have computed that were waited
  * for.  "Waiting" is the sum over all calls of all threads: of two threads that wait at
  * once both count.  Calls that go past the wrappers (inside libc, to a lock) are not seen, and
- * are in neither; one that the deadline has cut there has a row of no time.
+ * are in neither; one that the deadline has cut there has a row, of no time where it is not
+ * known.
  *
  * What must hold: a text that a process wrote may be anything: what is no text is left
  * out, and JSON stays JSON.  What is wrong with FILE is said before COMMAND is started.
@@ -330,7 +331,7 @@ static void print_row(const struct row *row, bool coloured)
 
 static bool is_shown(const struct row *row, size_t place, uint64_t total)
 {
-    return row->cuts || row->unfinished || (place < MOST_ROWS && row->total >= total / 1000);
+    return row->cuts || row->unfinished || !row->call[0] || (place < MOST_ROWS && row->total >= total / 1000);
 }
 
 static void write_text(const struct outcome *outcome, const struct row *rows, size_t count)

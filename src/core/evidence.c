@@ -228,6 +228,8 @@ static void tell_command(const struct coopdl_cut *cut)
 
 static atomic_bool told_command;
 
+void (*coopdl_cut_unmeasured)(const struct coopdl_cut *cut);
+
 /* coopdl may have ended, and its id may belong to another process, here or in a namespace of this
  * process's own.  So the file that is written to must be coopdl's own. */
 static bool has_witness(void)
@@ -245,10 +247,13 @@ static void say(struct coopdl_thread *thread, const char *event)
 {
     struct coopdl_cut cut = thread->cut;
     bool command = cut.owner == COOPDL_OWNER_BUDGET && !atomic_load(&told_command) && has_witness();
+    bool unmeasured = coopdl_cut_unmeasured && !thread->measured_from;
     thread->unsaid = false;
-    if (!command && !coopdl_policy.log[0])
+    if (!command && !coopdl_policy.log[0] && !unmeasured)
         return;
     find_caller(&cut, true);
+    if (unmeasured)
+        coopdl_cut_unmeasured(&cut);
     if (command && !atomic_exchange(&told_command, true))
         tell_command(&cut);
     coopdl_log_cut(event, &cut);

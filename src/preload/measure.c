@@ -32,6 +32,7 @@
 #include "preload/measure.h"
 
 #include "core/clock.h"
+#include "core/evidence.h"
 #include "core/maps.h"
 #include "core/policy.h"
 #include "core/process.h"
@@ -348,6 +349,15 @@ void coopdl_measure_end(struct coopdl_measuring *measuring, long result)
         coopdl_waits_ended(waits, (int32_t)result, now);
 }
 
+/* Inside libc: how long it has waited is known only where it looks at the clock itself. */
+static void add_unmeasured(const struct coopdl_cut *cut)
+{
+    struct coopdl_waits_row *row =
+        &waits->rows[find_row(cut->call, cut->library, cut->function, cut->target)];
+    coopdl_waits_add(row, cut->waited > 0 ? (uint64_t)cut->waited : 0);
+    atomic_fetch_add(&row->cuts, 1);
+}
+
 /* coopdl's table, and no file of anybody else's that has that number now. */
 static struct coopdl_waits *map_table(const char *path)
 {
@@ -385,5 +395,6 @@ __attribute__((constructor(103))) static void start(void)
     coopdl_waits_ended(waits, coopdl_pid, coopdl_clock()); /* the threads of the program before */
     atomic_fetch_add(&waits->processes, 1);
     coopdl_measures = true;
+    coopdl_cut_unmeasured = add_unmeasured;
     coopdl_shown = NULL;
 }

@@ -1,15 +1,62 @@
 # SPDX-License-Identifier: Apache-2.0
 """rows_calls.py -- what the library adds to a call that need not wait: exact counts, by
-tests/count/count.c, of what 11,000 calls cost more than 1,000."""
+tests/count/count.c, of what 11,000 calls cost more than 1,000; and what a report adds to it, by the
+clock."""
+import contextlib
 import shutil
+import statistics
+import subprocess
 
-from measure import Row, skipped
+from measure import Failed, Row, half_of_quartiles, skipped
 
 FEW, MANY = 1000, 11000
 CALLS = {'read': False, 'recv': False, 'poll': True, 'syscall': False}  # whether it has a timeout
 
 
+@contextlib.contextmanager
+def table(tools):
+    """The variables of a process that coopdl measures, as long as that coopdl is there."""
+    with subprocess.Popen([tools.coopdl, '--report=/dev/null', '1h', 'sh', '-c',
+                           'echo "$COOPDL_MEASURE"; exec sleep 3600'],
+                          env=dict(tools.plain, COOPDL_LIBRARY=tools.library),
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as command:
+        try:
+            path = command.stdout.readline().strip()
+            if not path:
+                raise Failed('coopdl --report measures nothing')
+            yield dict(tools.budget, COOPDL_MEASURE=path)
+        finally:
+            command.terminate()
+
+
+def reported(tools, count):
+    """What a report costs a call that need not wait, by the clock and in system calls."""
+    times = 200_000 if tools.quick else 1_000_000
+    for call, calls, most in [('read', 0, 1000), ('poll', 1, 3000)]:
+        def nanoseconds(report, call=call):
+            command = [tools.coopdl, *report, '1h', count, call]
+            settings = {'COOPDL_LIBRARY': tools.library}
+            return (tools.seconds(command + [str(times)], settings) -
+                    tools.seconds(command + ['1'], settings)) * 1e9 / times
+        mine, theirs = tools.by_turns(5, lambda: nanoseconds(['--report=/dev/null']),
+                                      lambda: nanoseconds([]))
+        more = [one - other for one, other in zip(mine, theirs)]
+        yield Row(f'{call}, measured for a report, more',
+                  f'under a far budget: {statistics.median(theirs):.0f} ns',
+                  statistics.median(more), most, 'ns', half_of_quartiles(more))
+        if not shutil.which('strace'):
+            yield skipped(f'{call}, measured for a report', 'no strace')
+            continue
+        with table(tools) as settings:
+            few, many = (tools.system_calls([count, call, str(FEW + rounds)], settings) -
+                         tools.system_calls([count, call, str(FEW + rounds)], tools.budget)
+                         for rounds in (0, FEW))
+        yield Row(f'1,000 times {call}, measured for a report, more', 'under a far budget',
+                  many - few, calls * FEW + FEW // 10, 'calls')
+
+
 def rows(tools):
+    yield from reported(tools, tools.program('count', 'count'))
     missing = [name for name in ('valgrind', 'strace') if not shutil.which(name)]
     if missing:
         yield skipped('instructions and system calls of a call', f'no {missing[0]}')

@@ -25,7 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST_STARTED = 64 };
+enum { MOST_STARTED = 256 };
 
 void (*before_exec)(void);
 

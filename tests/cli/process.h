@@ -15,7 +15,7 @@ int64_t now(void);
 struct output {
     int fd;
     size_t length;
-    char text[1 << 14];
+    char text[1 << 16];
 };
 
 struct process {

@@ -12,15 +12,17 @@
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-TestSuite(report, .init = set_up, .fini = tear_down, .timeout = 30);
+TestSuite(report, .init = set_up, .fini = tear_down, .timeout = 60);
 
-static char text[1 << 16];
+static char text[4 << 20];
 
 static const char *contents(const char *path)
 {
@@ -175,4 +177,86 @@ Test(report, another_file_is_not_written_to)
     cr_expect_eq(exit_status(RUN("sleep", "0.01")), 0);
     cr_assert_eq(fstat(fd, &file), 0);
     cr_expect_eq(file.st_blocks, 0);
+}
+
+/* 6,000 sites, of which each process has room for in its own table: the common one is full. */
+Test(report, a_full_table_says_what_it_has_dropped)
+{
+    static const char script[] =
+        "use Socket; for my $n (0..9) { next if fork; my @kept; for my $i (1..600) {"
+        " socket(my $s, AF_INET, SOCK_DGRAM, 0) or die; push @kept, $s;"
+        " connect($s, sockaddr_in(20000 + 600 * $n + $i, inet_aton('127.0.0.1'))) or die;"
+        " send($s, 'x', 0) or die } exit } 1 while wait > 0";
+    const char *path = scratch("full.json");
+    char option[300];
+    snprintf(option, sizeof(option), "--report=%s", path);
+    const struct process *process = RUN(COOPDL, option, "60s", "perl", "-e", script);
+    cr_assert_eq(exit_status(process), 0, "%s", process->err.text);
+    const char *json = contents(path);
+    static const char dropped[] = "{\"program\":null,\"library\":null,\"function\":null,"
+                                  "\"call\":null,\"target\":null,\"count\":";
+    const char *row = strstr(json, dropped);
+    cr_assert(row, "nothing was dropped: %zu", strlen(json));
+    int rows = occurrences(json, "{\"program\":");
+    int64_t count = strtoll(row + strlen(dropped), NULL, 10);
+    cr_expect(rows > 3500 && rows <= 4096, "%d rows", rows);
+    /* Each of the calls, 1,200 of each child, is in its own row or in that one. */
+    cr_expect(rows - 1 + count >= 6000, "%d rows, and %" PRId64, rows, count);
+    process = RUN(COOPDL, "--report", "60s", "perl", "-e", script);
+    cr_expect(strstr(process->err.text, " what found no room in the table\n"), "%s",
+              process->err.text);
+}
+
+static int slave;
+
+static void to_terminal(void)
+{
+    dup2(slave, STDERR_FILENO);
+}
+
+/* What a report says on a terminal of so many columns. */
+static const char *on_terminal(unsigned short columns)
+{
+    const struct winsize size = {.ws_row = 25, .ws_col = columns};
+    int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    cr_assert(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
+    slave = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
+    cr_assert(slave >= 0 && ioctl(slave, TIOCSWINSZ, &size) == 0);
+    before_exec = to_terminal;
+    RUN(COOPDL, "--report", "-q", "100ms", "sh", "-c", "exec sleep 40 2>/dev/null");
+    before_exec = NULL;
+    struct pollfd end = {.fd = master, .events = POLLIN};
+    size_t length = 0;
+    ssize_t more;
+    while (poll(&end, 1, 0) > 0 && (more = read(master, text + length, 4096)) > 0)
+        length += (size_t)more;
+    text[length] = '\0';
+    close(slave);
+    close(master);
+    return text;
+}
+
+/* That of the line which has `words`, without what is for its colour. */
+static size_t width_of(const char *said, const char *words)
+{
+    const char *at = strstr(said, words);
+    cr_assert(at, "no '%s' in '%s'", words, said);
+    size_t width = strcspn(at, "\r\n");
+    for (; at > said && at[-1] != '\n'; at--)
+        width++;
+    return width - strlen("\033[31m\033[0m");
+}
+
+Test(report, on_a_terminal_it_has_its_width_and_colour)
+{
+    const char *said = on_terminal(60);
+    cr_expect(strstr(said, "\033[31mcut  \033[0m"), "%s", said);
+    cr_expect_eq(width_of(said, "sleep in "), 60, "%s", said);
+    cr_expect(strstr(said, "...\r\n"), "%s", said);
+    said = on_terminal(200);
+    cr_expect(strstr(said, "nanosleep() (sleep)\r\n"), "%s", said);
+    setenv("NO_COLOR", "1", 1);
+    cr_expect_null(strchr(on_terminal(200), '\033'), "%s", text);
+    setenv("NO_COLOR", "", 1); /* as if it were not set */
+    cr_expect(strchr(on_terminal(200), '\033'), "%s", text);
 }

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which library was stuck on which peer, and for how long: report.py
 
-Real clients wait for real servers (PostgreSQL, Redis, HTTP, a child, a FIFO) under
-`coopdl --report`.  The line on stderr and the report each say which library waited for
+Real clients wait for real servers (PostgreSQL, Redis, HTTP, a name server, a child, a FIFO)
+under `coopdl --report`.  The line on stderr and the report each say which library waited for
 which peer.  The waiting that is told is never longer than the command took, and with one
 thread that waits it is most of it.  Prints TAP; a row whose client or server is not here
 is skipped.
@@ -46,12 +46,29 @@ curl = pycurl.Curl()
 curl.setopt(curl.URL, 'http://127.0.0.1:{port}/')
 curl.perform()
 """
+NAME = 'import socket; socket.getaddrinfo("name.example", 80)'
 RUBY_PG = """require 'pg'
 PG.connect(host: '127.0.0.1', port: {port}, user: 'postgres', dbname: 'postgres').exec('{sleep}')
 """
 RUBY_REDIS = """require 'redis'
 Redis.new(host: '127.0.0.1', port: {port}, timeout: 60, reconnect_attempts: 0).blpop('nothing', timeout: 60)
 """
+
+
+# The resolver asks a name server that never answers: port 53 of a network, and a resolv.conf, that
+# only this program has.
+SERVED = """
+import fcntl, os, socket, struct, sys
+with socket.socket() as any_socket:
+    fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh14x", b"lo", 0x41))  # SIOCSIFFLAGS: up
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("127.0.0.1", 53))
+server.set_inheritable(True)  # and never read from
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+RESOLVER = ('mount --bind resolv.conf /etc/resolv.conf && '
+            'mount --bind nsswitch.conf /etc/nsswitch.conf && exec "$@"')
+NAMES = ['unshare', '-rmn', 'sh', '-c', RESOLVER, 'sh', PYTHON, '-c', SERVED]
 
 
 class Silent(http.server.BaseHTTPRequestHandler):
@@ -141,14 +158,14 @@ def server_of(kind):
             stop(server)
 
 
-def report_of(words, directory):
-    """What is on stderr, and the report."""
+def report_of(words, directory, around=()):
+    """What is on stderr, and the report.  `around`: what starts coopdl."""
     path = os.path.join(directory, 'report.json')
     environment = {name: value for name, value in os.environ.items()
                    if not name.startswith('COOPDL_')}
     environment['COOPDL_LIBRARY'] = os.environ['COOPDL_LIBRARY']
     with tempfile.TemporaryFile() as said:
-        subprocess.run([COOPDL, f'--report={path}', '-k5s', str(DEADLINE)] + words, cwd=directory,
+        subprocess.run([*around, COOPDL, f'--report={path}', '-k5s', str(DEADLINE), *words], cwd=directory,
                        env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                        stderr=said, timeout=LONGEST, check=False)
         said.seek(0)
@@ -157,9 +174,10 @@ def report_of(words, directory):
         return text, json.load(file)
 
 
-def complaints_of(said, report, library, target, signalled):
+def complaints_of(said, report, library, target, signalled, inside=False):
     """`library` is the beginning of its name, `target` the end of the peer's.  `signalled`: at
-    the deadline, in the call, so that nothing was cut."""
+    the deadline, in the call, so that nothing was cut.  `inside`: libc, where nothing is measured
+    before."""
     rows = [row for row in report['waits'] if row['unfinished' if signalled else 'cut']]
     wrong = []
     if not report['late']:
@@ -173,7 +191,7 @@ def complaints_of(said, report, library, target, signalled):
     waited = max(row['longest_us'] for row in found)
     if waited > report['elapsed_us']:
         wrong.append(f'waited for {waited} us of {report["elapsed_us"]} us')
-    if waited < 200_000:
+    if waited < 200_000 and not inside:
         wrong.append(f'waited for {waited} us alone')
     if any(row['longest_us'] > row['total_us'] or row['count'] < 1 for row in rows):
         wrong.append(f'a row that cannot be: {rows}')
@@ -184,7 +202,7 @@ def complaints_of(said, report, library, target, signalled):
     return wrong
 
 
-def check(words, library, target, port=None, needs=None, signalled=False):
+def check(words, library, target, port=None, needs=None, signalled=False, around=()):
     def run():
         if needs and not needs():
             return 'the client is not here'
@@ -192,9 +210,12 @@ def check(words, library, target, port=None, needs=None, signalled=False):
             return 'the server is not here'
         with tempfile.TemporaryDirectory() as directory:
             os.mkfifo(os.path.join(directory, 'fifo'))
+            for name, text in [('resolv.conf', 'nameserver 127.0.0.1'), ('nsswitch.conf', 'hosts: dns')]:
+                with open(os.path.join(directory, name), 'w', encoding='ascii') as file:
+                    print(text, file=file)
             filled = [word.replace('{port}', str(port)).replace('{sleep}', SLEEP) for word in words]
-            return complaints_of(*report_of(filled, directory), library,
-                                 target.replace('{port}', str(port)), signalled)
+            return complaints_of(*report_of(filled, directory, around), library,
+                                 target.replace('{port}', str(port)), signalled, bool(around))
     return run
 
 
@@ -211,6 +232,7 @@ def works(*words):
 
 def checks(postgres, redis, web):
     peer = 'tcp 127.0.0.1:{port}'
+    private = works('unshare', '-rmn', 'mount', '--bind', '/etc/hostname', '/etc/resolv.conf')
     psql = ['psql', '-h', '127.0.0.1', '-p', '{port}', '-U', 'postgres', '-c', SLEEP]
     return [
         ('C: psql', check(psql, 'libpq.so.5', peer, postgres, works('psql', '--version'))),
@@ -228,6 +250,10 @@ def checks(postgres, redis, web):
                            works(RUBY, '-rpg', '-e', '0'))),
         ('Ruby: redis', check([RUBY, '-e', RUBY_REDIS], 'libruby', peer, redis,
                               works(RUBY, '-rredis', '-e', '0'))),
+        ('C: a name server', check(['getent', 'ahosts', 'name.example'], 'libc.so', 'udp 127.0.0.1:53',
+                                   needs=private, around=NAMES)),
+        ('Python: a name server', check([PYTHON, '-c', NAME], 'libc.so', 'udp 127.0.0.1:53',
+                                        needs=private, around=NAMES)),
         ('a FIFO', check(['cat', 'fifo'], 'cat', 'fifo')),
         ('a child', check(
             [PYTHON, '-c', 'import subprocess; subprocess.run(["sleep", "60"])'],

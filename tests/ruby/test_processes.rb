@@ -398,6 +398,46 @@ class Processes < CoopdlTest
     assert_equal 124, status.exitstatus
   end
 
+  # What `coopdl --stacks` says of a program, and of which process: run again where the machine is so
+  # busy that calls were cut first.
+  def stacks_of(program)
+    skip "meson.build names no command" unless ENV["COOPDL"]
+    10.times do
+      output, status = Open3.capture2e({ "LD_PRELOAD" => nil }, ENV["COOPDL"], "--ruby", "--stacks", "3s",
+                                       RbConfig.ruby, "-e", program)
+      skip output if status.exitstatus == 125
+      next if output.match?(/after (?:the )?calls were cut|has ended$|has not written its stacks/)
+
+      assert_equal 124, status.exitstatus, output
+      parts = output.split(/^coopdl: stacks of \S+\[(\d+)\], as Ruby has them:\n/)
+      return output, parts.drop(1).each_slice(2).to_h
+    end
+    skip "the machine is too busy"
+  end
+
+  def test_stacks_of_all_threads
+    output, stacks = stacks_of("def inner = sleep\ndef outer(thread) = thread.join\n" \
+                               "thread = Thread.new { inner }\nouter(thread)")
+    assert_equal 1, stacks.size, output
+    told = stacks.values.first
+    assert_match(/^thread \d+ \(.*\):\n/, told)
+    assert_match(/-e:1:in [`'](?:Object#)?inner'$/, told)
+    assert_match(/-e:2:in [`'](?:Object#)?outer'$/, told)
+  end
+
+  def test_stacks_of_a_thread_that_computes
+    output, stacks = stacks_of("def work\nwhile true; end\nend\nwork")
+    assert_match(/-e:2:in [`'](?:Object#)?work'$/, stacks.values.first.to_s, output)
+  end
+
+  def test_stacks_of_a_forked_child
+    output, stacks = stacks_of("def here = sleep\ndef there = sleep\nfork { there }\nhere")
+    assert_equal 2, stacks.size, output
+    parent, child = stacks.sort_by { |pid, _| Integer(pid) }.map(&:last)
+    assert_match(/in [`'](?:Object#)?here'$/, parent)
+    assert_match(/in [`'](?:Object#)?there'$/, child)
+  end
+
   def test_the_command_keeps_rubyopt
     skip "meson.build names no command" unless ENV["COOPDL"]
     output, = Open3.capture2e({ "LD_PRELOAD" => nil, "RUBYOPT" => "-W0" },

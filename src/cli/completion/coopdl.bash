@@ -45,7 +45,7 @@ _coopdl() {
     *)
       if [[ $word == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W '--grace= -s --signal= -k --kill-after= -f --foreground
-          -p --preserve-status -q --quiet --report --ruby --tree -v --verbose --check --status --help --version' -- "$word")
+          -p --preserve-status -q --quiet --report --ruby --stacks --tree -v --verbose --check --status --help --version' -- "$word")
         [[ ${COMPREPLY[0]-} == *= ]] && compopt -o nospace 2>/dev/null
       else
         mapfile -t COMPREPLY < <(compgen -W '5s 30s 1m 10m 1h' -- "$word")

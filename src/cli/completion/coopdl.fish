@@ -34,6 +34,7 @@ complete -c coopdl -n __coopdl_at_duration -s p -l preserve-status -d 'Exit with
 complete -c coopdl -n __coopdl_at_duration -s q -l quiet -d 'Do not say what was stuck'
 complete -c coopdl -n __coopdl_at_duration -l report -d 'Say at the end where the time went'
 complete -c coopdl -n __coopdl_at_duration -l ruby -d 'Start the command with RUBYOPT=-rcoopdl'
+complete -c coopdl -n __coopdl_at_duration -l stacks -d 'Print the stacks of all threads at the deadline'
 complete -c coopdl -n __coopdl_at_duration -l tree -d 'End daemons of the command too'
 complete -c coopdl -n __coopdl_at_duration -s v -l verbose -d 'One line when the deadline has passed, and for each signal'
 complete -c coopdl -n __coopdl_at_duration -l check -x -a '(__fish_complete_command)' -d 'Say what a deadline needs and what is there'

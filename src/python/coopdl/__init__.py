@@ -64,4 +64,6 @@ __all__ = [
 DeadlineInsists = DeadlineReached  # its name when it is raised again, up to 0.1
 
 # `python -m coopdl` turns the exception into its exit status, once it is there to do so.
+if 'COOPDL_STACKS' in os.environ:
+    import coopdl._stacks  # noqa: F401
 _install_budget(os.environ.pop('COOPDL_SCRIPT', '') == str(os.getpid()))

@@ -152,3 +152,4 @@ module Coopdl
 end
 
 require "coopdl/coopdl"
+require "coopdl/stacks" if ENV["COOPDL_STACKS"]

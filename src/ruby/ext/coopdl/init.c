@@ -8,6 +8,7 @@
 #include "pipe.h"
 #include "processes.h"
 #include "scope.h"
+#include "stacks.h"
 #include "timeout.h"
 #include "waiter.h"
 
@@ -139,6 +140,7 @@ __attribute__((visibility("default"))) void Init_coopdl(void)
     coopdl_joins_init();
     coopdl_pipe_init();
     coopdl_processes_init(module);
+    coopdl_stacks_init(module);
     if (coopdl_deadline() != COOPDL_NEVER) /* the budget's end is to be raised */
         coopdl_waiter_start();
 }
