@@ -1,6 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * budget.c -- the process's deadline, as it is raised in the main thread.
+ * budget.c -- the process's deadline, as it is raised in its threads.
+ *
+ * What must hold:
+ * 1. The main thread comes first.  Its clean-up may need other threads: an event loop, a thread
+ * that writes a log.  They go on, uncut, for HEAD_START, unless the main thread waits for threads
+ * to end: in Thread.join, or at the interpreter's end.  Daemons that are not waited for are so left
+ * behind as ever.
+ * 2. Who waits for a thread to end is not raised in before that thread has had JOINS: else asyncio,
+ *    whose main thread waits for one that joins its executor's, would wait for ever.  (As lend.c
+ *    has it.)  The main thread is raised in at once, but at the interpreter's end, where nobody
+ *    handles what is raised, and nothing but other threads is waited for.
+ * 3. Nothing is raised in a thread outside of its run(), where threading begins and ends it: who
+ *    starts it waits for it to have begun, and it is to be taken off the list of threads.
  *
  * coopdl.pth imports this package while the interpreter imports `site`, where an exception is a
  * fatal error of its start.  So a budget that ends before that is done is raised a moment later, in
@@ -13,7 +25,12 @@
 
 #include <frameobject.h>
 
-struct entry coopdl_py_budget = {.deadline = COOPDL_NEVER, .overdue = COOPDL_NEVER};
+#include "frames.h"
+
+#include <unistd.h>
+
+#define HEAD_START (250 * COOPDL_MILLISECOND)
+#define JOINS COOPDL_SECOND
 
 static _Atomic bool started, held;
 
@@ -66,4 +83,32 @@ bool coopdl_py_started(void)
 bool coopdl_py_is_started(void)
 {
     return atomic_load(&started);
+}
+
+static bool joins(PyThreadState *there)
+{
+    PyObject *joined = coopdl_py_joined(there);
+    Py_XDECREF(joined);
+    return joined;
+}
+
+/* Whether the main thread has clean-up to do, as far as is known. */
+static bool main_goes_on(void)
+{
+    const struct thread *main = coopdl_py_find(getpid());
+    PyThreadState *there = main && main->kind == KIND_MAIN ? coopdl_py_state(main) : NULL;
+    return there && !joins(there) && !coopdl_py_shuts_down(there);
+}
+
+const char *coopdl_py_budget_waits(const struct thread *thread, PyThreadState *there, int64_t now)
+{
+    int64_t since = now - atomic_load(&thread->budget.deadline);
+    if (thread->kind == KIND_MAIN)
+        return since < JOINS && coopdl_py_shuts_down(there) ? "waits for other threads" : NULL;
+    if (coopdl_py_is_outside_run(there))
+        return "the thread begins or ends";
+    if (since < HEAD_START && main_goes_on())
+        return "the main thread comes first";
+    return since < JOINS && joins(there) ? "waits for a thread that is inside this deadline too"
+                                         : NULL;
 }

@@ -70,10 +70,24 @@ static int64_t min(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* Whether the calling thread is in a scope. */
-static bool is_limited(struct wait *wait)
+/* The calling thread's record; null if it has none, and is not inside the budget either. */
+static struct thread *limited(void)
 {
     struct thread *thread = coopdl_py_self();
+    if (likely(thread ? thread->kind != KIND_UNKNOWN
+                      : atomic_load_explicit(&coopdl_py_budget, memory_order_relaxed) ==
+                            COOPDL_NEVER) ||
+        !atomic_load(&coopdl_py_main_state))
+        return thread;
+    if (!(thread = coopdl_py_thread()))
+        PyErr_Clear();
+    return thread;
+}
+
+/* Whether the calling thread is in a scope, or inside the budget. */
+static bool is_limited(struct wait *wait)
+{
+    struct thread *thread = limited();
     if (likely(!thread))
         return false;
     *wait = (struct wait){.thread = thread,
