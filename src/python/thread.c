@@ -7,10 +7,9 @@
  * thread finds it by its number.  So may the record of one that the budget's end has found
  * (meet.c). In a forked child only the forking thread's is left.
  *
- * The budget.  A thread is inside it from when it claims its record, or the budget's end finds it;
- * not so one that COOPDL_EXCLUDE_THREADS names, whose deadline the library says is later.  `base`
- * is a record's own entry for it, unless a deadline is lent to the thread.  It is put there by the
- * thread itself, the holder of the GIL, or the library's thread, which all do the same.
+ * The budget.  Which threads are inside it the library says, by asking about them when it has
+ * ended: those that COOPDL_EXCLUDE_THREADS names are not.  From then on `base` is a record's own
+ * entry for it, unless a deadline is lent to the thread.  The main thread is inside from the start.
  */
 #include "thread.h"
 
@@ -179,9 +178,6 @@ struct thread *coopdl_py_claim(pid_t tid, PyThreadState *state)
 static struct thread *become(struct thread *thread)
 {
     pthread_setspecific(ending, thread);
-    if (atomic_load(&coopdl_py_budget) != COOPDL_NEVER &&
-        coopdl_deadline() <= atomic_load(&coopdl_py_budget))
-        coopdl_py_join_budget(thread);
     return self = thread;
 }
 

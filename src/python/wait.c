@@ -17,6 +17,7 @@
  * 3. Never early: each time that the original comes back with nothing, the clock is looked at.
  * 4. What is not to be raised yet (it is being handled; defer.c) is asked about again, after 1, 2,
  *    4 ms and so on.  In between the wait is for the lock itself.
+ *    So it is from the budget's end on, until the library has asked about the thread (thread.c).
  * 5. A deadline may come nearer meanwhile (context.c).  The wait is cut then, and looks at the
  * clock: the original has been asked with a time-out, which has run out.  Where nothing cuts it
  * (without the preload), or the original looks at the clock itself (Thread.join from 3.13 on), it
@@ -93,7 +94,8 @@ static bool is_limited(struct wait *wait)
     *wait = (struct wait){.thread = thread,
                           .pause = SHORTEST,
                           .longest = coopdl_preloaded() ? LONGEST_WAIT : LONGEST_PAUSE};
-    return (atomic_load(&thread->top) || atomic_load(&thread->base)) &&
+    return (atomic_load(&thread->top) || atomic_load(&thread->base) ||
+            atomic_load(&coopdl_py_budget) != COOPDL_NEVER) &&
            thread->kind != KIND_FOREIGN && atomic_load(&coopdl_py_main_state) &&
            thread->attached.state == PyThreadState_Get();
 }
@@ -134,7 +136,9 @@ static bool waits(struct wait *wait, const struct call *call, bool never)
 static enum wait_end look(struct wait *wait)
 {
     int64_t now = coopdl_now(), next = coopdl_py_next_time(wait->thread, now);
-    bool expired = coopdl_py_owner(wait->thread, now);
+    int64_t budget = atomic_load(&coopdl_py_budget);
+    bool expired = coopdl_py_owner(wait->thread, now) || budget <= now;
+    next = budget > now ? min(next, budget) : next;
     if (expired && !wait->since)
         wait->since = now;
     enum wait_end end =
