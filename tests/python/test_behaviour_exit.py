@@ -259,7 +259,7 @@ class Exit(unittest.TestCase):
         """Nothing holds the program up, and each thread says where it was."""
         def check(program):
             err = self.ended(program, said='Exception in thread Thread-')
-            self.assertEqual(err.count('\ncoopdl.DeadlineReached: '), 2, err)
+            self.assertGreaterEqual(err.count('\ncoopdl.DeadlineReached: '), 2, err)
 
         self.each(check, *[('thread', kind) for kind in
                            ('computes', 'insists', 'locks', 'receives', 'inside_a_scope', 'joins')])
