@@ -19,8 +19,8 @@ Clean-up in the block is left in peace for the grace (5 s unless given), then it
 
 A process as a whole has a deadline when COOPDL_BUDGET says so (`coopdl 5s python3 app.py`,
 `python3 -m coopdl 5s app.py`); importing this package is all that it takes to have DeadlineReached
-raised in the main thread then, which is a KeyboardInterrupt there and ends the program as Ctrl-C
-does.
+raised then, in the main thread first and then in all others.  It is a KeyboardInterrupt there, and
+ends the program as Ctrl-C does.
 
 Times are in seconds, or a datetime.timedelta; absolute ones are those of time.monotonic().
 
