@@ -188,6 +188,23 @@ def subinterpreter():
     threading.Thread(target=work).start()
     waits()
 
+def begins_late():
+    real = threading.get_native_id
+    def slow():  # what a thread calls before it says that it has begun
+        end = time.monotonic() + coopdl.remaining() + 0.5
+        while time.monotonic() < end:
+            pass
+        return real()
+    threading.get_native_id = slow
+    thread = threading.Thread(target=computes)
+    print('ready', flush=True)
+    try:
+        thread.start()
+    finally:
+        while not thread._started.is_set():
+            time.sleep(0.01)
+        thread.join()
+
 def begins_and_ends():
     def short():
         pass
@@ -299,7 +316,7 @@ class Exit(unittest.TestCase):
             self.assertNotIn('KeyError', err)
             self.assertNotIn('_delete', err)
 
-        self.each(check, *[('begins_and_ends',)] * 3)
+        self.each(check, ('begins_and_ends',), ('begins_and_ends',), ('begins_late',))
 
     def test_not_inside(self):
         def check(program):
