@@ -164,23 +164,14 @@ int coopdl_py_prepare(struct thread *thread)
     return 0;
 }
 
-/* The interpreter ends.  Daemons are still there, and inside the budget: if their calls failed now,
- * they would write of it while standard error is closed, which is a fatal error. */
-static enum coopdl_verdict on_expired_at_end(pid_t tid, coopdl_scope *scope)
-{
-    const struct thread *thread = scope ? NULL : coopdl_py_find(tid);
-    return thread && thread->kind == KIND_WORKER ? COOPDL_PEACE : COOPDL_CUT;
-}
-
-static const struct coopdl_hooks hooks_at_end = {.expired = on_expired_at_end};
-
-/* From here on expiries cut, as they do without a hook. */
+/* The interpreter ends: from here on expiries cut, as they do without a hook; but what was left in
+ * peace, as daemons are that nobody waits for, stays so. */
 PyObject *coopdl_py_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     ended = true;
     atomic_store(&hooked, false);
     Py_BEGIN_ALLOW_THREADS
-    coopdl_set_hooks(atomic_load(&coopdl_py_budget) == COOPDL_NEVER ? NULL : &hooks_at_end);
+    coopdl_set_hooks(NULL);
     coopdl_py_raiser_stop();
     Py_END_ALLOW_THREADS
     atomic_store(&coopdl_py_main_state, NULL);

@@ -120,8 +120,8 @@ def is_done():
 def executor():
     import concurrent.futures
     with concurrent.futures.ThreadPoolExecutor(2) as executor:
-        executor.submit(time.sleep, 60)
-        executor.submit(receives)
+        # They keep what is raised.
+        futures = [executor.submit(work) for work in (receives, receives, computes)]
         waits()
 
 def asyncio_executor():
