@@ -250,7 +250,7 @@ class Program:
 
 
 class Exit(unittest.TestCase):
-    def ended(self, program, status=1, said='', at_least=0, reached=True):
+    def ended(self, program, status=1, said='', at_least=0):
         """With this status, so many seconds after the budget's end; what it has said."""
         out, err = program.process.communicate(timeout=30)
         took = time.monotonic() - program.end
@@ -260,8 +260,7 @@ class Exit(unittest.TestCase):
         self.assertEqual(program.process.returncode, status, err)
         self.assertIn('the main thread cleaned up', err)
         self.assertIn(said, err)
-        if reached:
-            self.assertIn('coopdl.DeadlineReached', err)
+        self.assertIn('coopdl.DeadlineReached', err)
         self.assertNotRegex(err, r'\nTimeoutError: [^\n]*\n(?!\nThe above exception)')
         self.assertGreaterEqual(took, at_least, 'early')
         self.assertLess(took, at_least + GENEROUS, 'late')
