@@ -50,6 +50,7 @@
 #include "frames.h"
 #include "handling.h"
 #include "lend.h"
+#include "meet.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -155,9 +156,14 @@ static bool is_stuck(const struct look *look)
 /* Whether an exception for this entry is to be raised, as far as the entry itself says. */
 static bool is_due(struct look *look, struct entry *entry)
 {
-    if (atomic_load(&entry->deadline) > look->now ||
-        (entry == &coopdl_py_budget && !coopdl_py_is_started()))
+    if (atomic_load(&entry->deadline) > look->now || (entry->budget && !coopdl_py_is_started()))
         return false;
+    const char *why =
+        entry->budget ? coopdl_py_budget_waits(look->thread, look->there, look->now) : NULL;
+    if (why) {
+        look->why = why;
+        return false;
+    }
     if (entry->lent_until > look->now) {
         look->why = "waits for a thread that is inside this deadline too";
         return false;
@@ -361,7 +367,7 @@ enum coopdl_verdict coopdl_py_look(struct module_state *state, struct thread *th
     }
     coopdl_py_unwatch_instructions(thread, there);
     coopdl_py_unwatch_errors(thread, there);
-    return COOPDL_HANDLING;
+    return there ? COOPDL_HANDLING : coopdl_py_lose(thread);
 }
 
 void coopdl_py_settle(struct thread *thread, struct entry *entry)

@@ -35,6 +35,8 @@
 #include <opcode.h>
 #include <string.h>
 
+static const char threading[] = "/threading.py";
+
 /* How many frames are looked at, from the innermost one. */
 enum { DEPTH = 100, ARGUMENTS = 4 };
 
@@ -169,16 +171,21 @@ static bool rules(const struct critical *outer, const struct critical *inner)
     return !inner || (inner->kind != CRITICAL_DESTROY && (inner->by_name || !outer->by_name));
 }
 
+static bool is_of_file(const PyCodeObject *code, const char *file)
+{
+    Py_ssize_t length = 0, tail = (Py_ssize_t)strlen(file);
+    const char *name = PyUnicode_AsUTF8AndSize(code->co_filename, &length);
+    PyErr_Clear();
+    return name && length >= tail && strcmp(name + length - tail, file) == 0;
+}
+
 /* The function itself is not looked for, since that might import. */
 static bool is_method(PyFrameObject *frame, const char *method, const char *file)
 {
     PyCodeObject *code = PyFrame_GetCode(frame);
-    Py_ssize_t length = 0, tail = (Py_ssize_t)strlen(file);
-    const char *name = PyUnicode_AsUTF8AndSize(code->co_filename, &length);
-    bool is = name && length >= tail && strcmp(name + length - tail, file) == 0 &&
-              PyUnicode_CompareWithASCIIString(code->co_name, method) == 0;
+    bool is =
+        is_of_file(code, file) && PyUnicode_CompareWithASCIIString(code->co_name, method) == 0;
     Py_DECREF(code);
-    PyErr_Clear();
     return is;
 }
 
@@ -371,6 +378,42 @@ PyObject *coopdl_py_in_method(PyThreadState *there, const char *method, const ch
     }
     Py_XDECREF(frame);
     return object;
+}
+
+bool coopdl_py_shuts_down(PyThreadState *there)
+{
+    PyFrameObject *frame = PyThreadState_GetFrame(there);
+    bool does = false;
+    for (int depth = 0; frame && depth < DEPTH && !does; depth++) {
+        does = is_method(frame, "_shutdown", threading);
+        Py_SETREF(frame, PyFrame_GetBack(frame));
+    }
+    Py_XDECREF(frame);
+    return does;
+}
+
+/* Whether a frame may be that of a thread's run(), which a program may have put another in place
+ * of. */
+static bool may_be_run(PyFrameObject *frame)
+{
+    PyCodeObject *code = PyFrame_GetCode(frame);
+    bool may = !is_of_file(code, threading);
+    Py_DECREF(code);
+    return may || is_method(frame, "run", threading);
+}
+
+bool coopdl_py_is_outside_run(PyThreadState *there)
+{
+    PyFrameObject *frame = PyThreadState_GetFrame(there);
+    bool begins = false, runs = false;
+    for (int depth = 0; frame && depth < DEPTH && !begins; depth++) {
+        begins = is_method(frame, "_bootstrap_inner", threading) ||
+                 is_method(frame, "_bootstrap", threading);
+        runs = begins ? runs : may_be_run(frame);
+        Py_SETREF(frame, PyFrame_GetBack(frame));
+    }
+    Py_XDECREF(frame);
+    return begins && !runs;
 }
 
 bool coopdl_py_executes(PyThreadState *there, const char *function, const char *file)

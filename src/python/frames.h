@@ -57,6 +57,12 @@ static inline PyObject *coopdl_py_joined(PyThreadState *there)
     return coopdl_py_in_method(there, "join", "/threading.py");
 }
 
+/* Whether a thread is at the interpreter's end, where that waits for the others. */
+bool coopdl_py_shuts_down(PyThreadState *there);
+
+/* Whether a thread is in the code of threading that begins and ends it. */
+bool coopdl_py_is_outside_run(PyThreadState *there);
+
 /* Whether the innermost function that a thread executes has this name, in a file whose name ends
  * so.
  */

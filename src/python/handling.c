@@ -7,20 +7,20 @@
  * - where the interpreter says so of it, or of an exception in whose context it is: in the thread,
  *   or in a coroutine or generator that it went through and that is suspended in its clean-up,
  * while the thread runs an event loop;
- * - where the interpreter prints it and ends;
+ * - where the interpreter prints it and ends, in the main thread;
  * - on its way to a handler: destructors run while it unwinds the stack, a Task keeps it for the
  *   awaiting coroutine.  The interpreter does not say so.  But the object exists, which a swallowed
  *   exception mostly does not; so for a moment that is believed;
- * - where the budget is over and the object exists: a program that caught the exception and keeps
- * it is ending itself, as after Ctrl-C, mostly outside of any handler.  pytest catches it, and then
- *   writes its report.  A scope has an end by which such a block is over; the budget has none.
+ * - in the main thread where the budget is over and the object exists: a program that caught the
+ *   exception and keeps it is ending itself, as after Ctrl-C, mostly outside of any handler. pytest
+ *   catches it, and then writes its report.  A scope has an end by which such a block is over; the
+ *   budget has none.  In other threads a Future keeps it, and its thread goes on to the next task.
  *
  * A KeyboardInterrupt that is being handled when the deadline passes is left alone for a moment.
  */
 #include "handling.h"
 
 #include "activity.h"
-#include "budget.h"
 #include "error.h"
 #include "frames.h"
 
@@ -77,7 +77,7 @@ static bool is_coming(struct module_state *state, const struct thread *thread,
     PyObject *error = atomic_load(&thread->error);
     if (!error || !stems_from(state, error, owner))
         return false;
-    if (owner == &coopdl_py_budget || has_just_come(thread))
+    if ((owner->budget && thread->kind == KIND_MAIN) || has_just_come(thread))
         return true;
     PyObject *traceback = ((PyBaseExceptionObject *)error)->traceback;
     for (; traceback; traceback = (PyObject *)((PyTracebackObject *)traceback)->tb_next)
@@ -96,6 +96,6 @@ static bool is_last(struct module_state *state, const struct entry *owner)
 bool coopdl_py_is_handling(struct module_state *state, const struct thread *thread,
                            PyThreadState *there, const struct entry *owner)
 {
-    return is_handled(state, there, owner) || is_last(state, owner) ||
-           is_coming(state, thread, owner);
+    return is_handled(state, there, owner) ||
+           (thread->kind == KIND_MAIN && is_last(state, owner)) || is_coming(state, thread, owner);
 }

@@ -13,6 +13,7 @@
 #include "budget.h"
 #include "error.h"
 #include "expiry.h"
+#include "meet.h"
 #include "raiser.h"
 #include "wait.h"
 
@@ -58,6 +59,18 @@ static bool is_entered(const struct thread *thread, const coopdl_scope *scope)
     return entry;
 }
 
+/* The record of a thread whose outermost deadline has passed, the budget or one that was lent to
+ * it; null if it has none, and needs none. */
+static struct thread *find_at_end(pid_t tid)
+{
+    if (atomic_load(&coopdl_py_budget) > coopdl_now() || coopdl_py_is_raiser(tid))
+        return coopdl_py_find(tid);
+    struct thread *thread = coopdl_py_expect(tid);
+    if (thread)
+        coopdl_py_join_budget(thread);
+    return thread;
+}
+
 /* The hook, on the library's thread.
  * The library's list and ours do not change at once: where a shield is left the library's is the
  * first, where a scope is moved ours.  So a scope of ours that is not due by our list is due in a
@@ -65,15 +78,18 @@ static bool is_entered(const struct thread *thread, const coopdl_scope *scope)
  * own. */
 static enum coopdl_verdict on_expired(pid_t tid, coopdl_scope *scope)
 {
-    struct thread *thread = coopdl_py_find(tid);
+    struct thread *thread = scope ? coopdl_py_find(tid) : find_at_end(tid);
     if (!thread || thread->kind == KIND_FOREIGN)
         return COOPDL_CUT;
+    if (thread->kind == KIND_UNKNOWN)
+        return coopdl_py_is_seen(thread) ? coopdl_py_ask(thread) : coopdl_py_unseen(thread);
     struct entry *owner = coopdl_py_unspent(thread, coopdl_now());
     if (!owner)
         return is_entered(thread, scope) ? COOPDL_HANDLING : COOPDL_CUT;
     enum coopdl_verdict verdict = verdict_on(thread);
     /* Kicked, the main thread finds out whether the interpreter has started. */
-    return owner == &coopdl_py_budget && !coopdl_py_is_started() ? COOPDL_KICK : verdict;
+    return owner->budget && thread->kind == KIND_MAIN && !coopdl_py_is_started() ? COOPDL_KICK
+                                                                                 : verdict;
 }
 
 /* In the kicked thread's signal handler.  Before 3.13 only the main thread itself can have a
@@ -81,6 +97,7 @@ static enum coopdl_verdict on_expired(pid_t tid, coopdl_scope *scope)
  * from it. */
 static void on_kicked(void)
 {
+    coopdl_py_see();
     if (atomic_load(&due) && syscall(SYS_gettid) == getpid() && atomic_exchange(&due, false))
         PyErr_SetInterruptEx(atomic_load(&coopdl_py_signal));
 }
@@ -148,7 +165,8 @@ int coopdl_py_prepare(struct thread *thread)
     return 0;
 }
 
-/* The interpreter ends: from here on expiries cut, as they do without a hook. */
+/* The interpreter ends: from here on expiries cut, as they do without a hook; but what was left in
+ * peace, as daemons are that nobody waits for, stays so. */
 PyObject *coopdl_py_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     ended = true;
@@ -164,6 +182,9 @@ PyObject *coopdl_py_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused
 
 PyObject *coopdl_py_install_budget(PyObject *Py_UNUSED(module), PyObject *held)
 {
+    /* The record of a thread that makes another interpreter stays what it is. */
+    if (PyInterpreterState_Get() != PyInterpreterState_Main())
+        Py_RETURN_NONE;
     struct thread *thread = coopdl_py_thread();
     if (!thread)
         return NULL;
@@ -176,8 +197,8 @@ PyObject *coopdl_py_install_budget(PyObject *Py_UNUSED(module), PyObject *held)
         return NULL;
     coopdl_py_hold_budget(held == Py_True);
     (void)coopdl_py_started();
-    atomic_store(&coopdl_py_budget.deadline, budget);
-    atomic_store(&thread->base, &coopdl_py_budget);
+    atomic_store(&coopdl_py_budget, budget);
+    coopdl_py_join_budget(thread);
     Py_RETURN_NONE;
 }
 

@@ -26,8 +26,8 @@ PyDoc_STRVAR(preloaded_doc, "preloaded($module, /)\n--\n\n"
                             "Whether the calls that libraries make are cut too, as they are when\n"
                             "the library is preloaded.");
 PyDoc_STRVAR(budget_doc, "_install_budget($module, held, /)\n--\n\n"
-                         "Has the budget of the process, if there is one, raised in the main\n"
-                         "thread; if it is held, from _begin on.");
+                         "Has the budget of the process, if there is one, raised; if it is\n"
+                         "held, from _begin on.");
 PyDoc_STRVAR(begin_doc, "_begin($module, /)\n--\n\n"
                         "The program begins: a budget that was held may be raised.");
 PyDoc_STRVAR(on_signal_doc, "What Python calls in the main thread when a deadline has passed.");

@@ -49,6 +49,21 @@ static PyThreadState *state_of(unsigned long ident)
     return found;
 }
 
+/* Whether nothing is lent to it: no deadline at all is outside of its scopes, or the budget, which
+ * is not over. */
+static bool may_borrow(const struct thread *thread)
+{
+    const struct entry *base = atomic_load(&thread->base);
+    return thread->kind == KIND_WORKER &&
+           (!base || (base->budget && atomic_load(&base->deadline) > coopdl_now()));
+}
+
+static void put_back(struct thread *thread)
+{
+    bool inside = atomic_load(&thread->budget.deadline) != COOPDL_NEVER;
+    atomic_store(&thread->base, inside ? &thread->budget : NULL);
+}
+
 static void lend(struct entry *entry, struct thread *borrower)
 {
     int64_t deadline = atomic_load(&entry->deadline), now = coopdl_now();
@@ -66,7 +81,7 @@ static void lend(struct entry *entry, struct thread *borrower)
     atomic_store(&lent->life, LIFE_ARMED);
     atomic_store(&borrower->base, lent);
     if (coopdl_lend(atomic_load(&borrower->tid), deadline) < 0) {
-        atomic_store(&borrower->base, NULL);
+        put_back(borrower);
         return;
     }
     entry->lent_until = now + LENT;
@@ -83,9 +98,9 @@ static void lend_to(struct entry *entry, const struct thread *lender, PyObject *
     if (!state || state == lender->attached.state)
         return;
     struct thread *borrower = coopdl_py_find(tid);
-    if (!borrower)
+    if (!borrower || borrower->kind == KIND_UNKNOWN)
         borrower = coopdl_py_claim(tid, state);
-    if (borrower && borrower->kind == KIND_WORKER && !atomic_load(&borrower->base))
+    if (borrower && may_borrow(borrower))
         lend(entry, borrower);
 }
 
@@ -126,7 +141,7 @@ void coopdl_py_take_back(struct entry *entry)
             continue;
         atomic_store(&lent->deadline, COOPDL_NEVER);
         lent->owner = NULL;
-        atomic_store(&t->base, NULL);
+        put_back(t);
         coopdl_lend(atomic_load(&t->tid), COOPDL_NEVER);
     }
     entry->lent_until = 0;

@@ -15,14 +15,23 @@
 #include "raiser.h"
 
 #include "expiry.h"
+#include "meet.h"
 
 #include <pthread.h>
 #include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t asking = PTHREAD_COND_INITIALIZER;
 static pthread_t raiser;
+static _Atomic pid_t raiser_tid;
 static bool running, asked;
+
+bool coopdl_py_is_raiser(pid_t tid)
+{
+    return tid == atomic_load(&raiser_tid);
+}
 
 enum coopdl_verdict coopdl_py_ask(struct thread *thread)
 {
@@ -41,6 +50,10 @@ static void look_around(void)
     struct module_state *state = atomic_load(&coopdl_py_main_state);
     for (struct thread *t = coopdl_py_next(NULL); state && t; t = coopdl_py_next(t)) {
         bool wanted = atomic_exchange(&t->wanted, false) && t->kind != KIND_FOREIGN;
+        if (wanted && t->kind == KIND_UNKNOWN && !coopdl_py_meet(t)) {
+            atomic_store(&t->verdict, COOPDL_CUT);
+            continue;
+        }
         if (!wanted && !t->watch.errors && !t->watch.code.object)
             continue;
         if (wanted)
@@ -65,6 +78,7 @@ static void look_with_gil(PyThreadState *here)
  * (tracemalloc) does not expect them to come and go. */
 static void *raise_for_others(void *unused)
 {
+    atomic_store(&raiser_tid, (pid_t)syscall(SYS_gettid));
     PyGILState_STATE before = PyGILState_Ensure();
     PyThreadState *here = PyEval_SaveThread();
     pthread_mutex_lock(&mutex);

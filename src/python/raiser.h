@@ -14,6 +14,9 @@ void coopdl_py_raiser_stop(void);
 /* In a forked child: it is gone. */
 void coopdl_py_raiser_forked(void);
 
+/* Whether it is this thread. */
+bool coopdl_py_is_raiser(pid_t tid);
+
 /* Has it look at a thread; what it found at the last look. */
 enum coopdl_verdict coopdl_py_ask(struct thread *thread);
 

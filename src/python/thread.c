@@ -4,7 +4,12 @@
  *
  * A record is claimed by the first scope of a thread and given back when the thread ends.  The
  * record of a thread that another one lends a deadline to may be claimed by that other: then the
- * thread finds it by its number.  In a forked child only the forking thread's is left.
+ * thread finds it by its number.  So may the record of one that the budget's end has found
+ * (meet.c). In a forked child only the forking thread's is left.
+ *
+ * The budget.  Which threads are inside it the library says, by asking about them when it has
+ * ended: those that COOPDL_EXCLUDE_THREADS names are not.  From then on `base` is a record's own
+ * entry for it, unless a deadline is lent to the thread.  The main thread is inside from the start.
  */
 #include "thread.h"
 
@@ -19,9 +24,25 @@ static _Atomic bool claimed_by_others;
 static pthread_key_t ending;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
+/* Of one thread there is one record, whoever makes it. */
+static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
+
+_Atomic int64_t coopdl_py_budget = COOPDL_NEVER;
+
 static pid_t current_tid(void)
 {
     return (pid_t)syscall(SYS_gettid);
+}
+
+/* In a child that a worker thread has forked signals are noticed, from 3.13 on, in the main thread,
+ * which is gone: there the thread goes on as a worker. */
+static enum kind kind_of(const struct thread *thread)
+{
+    bool first = atomic_load(&thread->tid) == getpid();
+#if PY_VERSION_HEX >= 0x030D0000
+    first = first && !coopdl_py_worker_child;
+#endif
+    return first ? KIND_MAIN : KIND_WORKER;
 }
 
 static void give_back(void *record)
@@ -37,57 +58,75 @@ static void give_back(void *record)
 }
 
 bool coopdl_py_worker_child;
+static bool worker_forks;
 
+static void before_fork(void)
+{
+    worker_forks = current_tid() != getpid();
+}
+
+/* A child that a worker thread has forked ends by its calls, and by the budget's signal: beyond
+ * that thread's stack is nobody who would turn what the budget raises into its status. */
 static void in_child(void)
 {
+    making = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    coopdl_py_worker_child |= worker_forks;
+    if (coopdl_py_worker_child)
+        atomic_store(&coopdl_py_budget, COOPDL_NEVER);
     for (struct thread *t = atomic_load(&threads); t; t = atomic_load(&t->next))
         if (t != self)
             atomic_store(&t->tid, 0);
     if (!self)
         return;
     atomic_store(&self->tid, current_tid());
-    coopdl_py_worker_child |= self->kind == KIND_WORKER;
-#if PY_VERSION_HEX < 0x030D0000
-    /* From 3.13 on signals would still be noticed in the thread that is gone: there the thread goes
-     * on as a worker. */
+    if (coopdl_py_worker_child)
+        atomic_store(&self->base, NULL);
     if (self->kind == KIND_WORKER)
-        self->kind = KIND_MAIN;
-#endif
+        self->kind = kind_of(self);
 }
 
 static void prepare(void)
 {
     pthread_key_create(&ending, give_back);
-    pthread_atfork(NULL, NULL, in_child);
+    pthread_atfork(before_fork, NULL, in_child);
 }
 
-static struct thread *reuse(pid_t tid)
+static void begin(struct thread *thread)
 {
-    for (struct thread *t = atomic_load(&threads); t; t = atomic_load(&t->next)) {
-        pid_t nobody = 0;
-        if (atomic_compare_exchange_strong(&t->tid, &nobody, tid)) {
-            /* The address of the last thread's state may be that of this one's. */
-            t->attached = t->home = (struct attached){0};
-            return t;
-        }
-    }
-    return NULL;
+    /* The address of the last thread's state may be that of this one's. */
+    thread->attached = thread->home = (struct attached){0};
+    thread->budget.budget = true;
+    atomic_store(&thread->base, NULL);
+    atomic_store(&thread->budget.deadline, COOPDL_NEVER);
+    atomic_store(&thread->budget.overdue, COOPDL_NEVER);
+    atomic_store(&thread->budget.life, LIFE_ARMED);
+    atomic_store(&thread->verdict, COOPDL_HANDLING); /* the raiser has not looked at it yet */
+    atomic_store(&thread->unanswered, 0);
+    atomic_store(&thread->seen, NULL);
+    atomic_store(&thread->looked, false);
+    thread->kind = KIND_UNKNOWN;
+}
+
+static struct thread *free_record(void)
+{
+    struct thread *thread = coopdl_py_find(0);
+    if (thread || !(thread = calloc(1, sizeof(*thread))))
+        return thread;
+    atomic_store(&thread->next, atomic_load(&threads));
+    atomic_store(&threads, thread);
+    return thread;
 }
 
 static struct thread *record_of(pid_t tid)
 {
     pthread_once(&once, prepare);
+    pthread_mutex_lock(&making);
     struct thread *thread = coopdl_py_find(tid);
-    if (thread || (thread = reuse(tid)))
-        return thread;
-    thread = calloc(1, sizeof(*thread));
-    if (!thread)
-        return NULL;
-    atomic_store(&thread->tid, tid);
-    struct thread *first = atomic_load(&threads);
-    do
-        atomic_store(&thread->next, first);
-    while (!atomic_compare_exchange_weak(&threads, &first, thread));
+    if (!thread && (thread = free_record())) {
+        begin(thread);
+        atomic_store(&thread->tid, tid);
+    }
+    pthread_mutex_unlock(&making);
     return thread;
 }
 
@@ -95,11 +134,32 @@ static struct thread *record_of(pid_t tid)
 static void attach(struct thread *thread, struct attached attached, bool foreign)
 {
     thread->attached = attached;
-    thread->kind = foreign                                 ? KIND_FOREIGN
-                   : atomic_load(&thread->tid) == getpid() ? KIND_MAIN
-                                                           : KIND_WORKER;
+    thread->kind = foreign ? KIND_FOREIGN : kind_of(thread);
     if (!foreign)
         thread->home = attached;
+}
+
+void coopdl_py_join_budget(struct thread *thread)
+{
+    struct entry *none = NULL;
+    int64_t deadline = atomic_load(&coopdl_py_budget);
+    if (likely(deadline == COOPDL_NEVER) || thread->kind == KIND_FOREIGN)
+        return;
+    atomic_store(&thread->budget.deadline, deadline);
+    atomic_compare_exchange_strong(&thread->base, &none, &thread->budget);
+}
+
+struct thread *coopdl_py_expect(pid_t tid)
+{
+    struct thread *thread = coopdl_py_find(tid);
+    if (!thread && (thread = record_of(tid)))
+        atomic_store(&claimed_by_others, true);
+    return thread;
+}
+
+void coopdl_py_attach(struct thread *thread, PyThreadState *state)
+{
+    attach(thread, (struct attached){state, PyThreadState_GetID(state)}, false);
 }
 
 struct thread *coopdl_py_claim(pid_t tid, PyThreadState *state)

@@ -21,9 +21,10 @@
 
 /* How a thread is reached. */
 enum kind {
-    KIND_MAIN,   /* by a signal of Python's, and by watching its instructions */
-    KIND_WORKER, /* by watching its instructions */
-    KIND_FOREIGN /* it runs another interpreter: its calls are cut, nothing is raised in between */
+    KIND_MAIN,    /* by a signal of Python's, and by watching its instructions */
+    KIND_WORKER,  /* by watching its instructions */
+    KIND_FOREIGN, /* it runs another interpreter: its calls are cut, nothing is raised in between */
+    KIND_UNKNOWN  /* the budget's end has found it; whether it runs Python is not known (meet.c) */
 };
 
 /* The life of an entry's expiry; expiry.c draws it. */
@@ -53,6 +54,7 @@ struct entry {
         *instead;     /* of DeadlineReached: the class that is raised, once; null, or not counted */
     _Atomic int life; /* enum life */
     bool shield;
+    bool budget;        /* the process's deadline: of a record, not of a scope */
     bool stays;         /* in this process: a forked child is not inside it */
     bool inherited;     /* entered by the parent process, before a fork */
     int64_t lent_until; /* how long a thread that this deadline has been lent to may take to end */
@@ -90,12 +92,15 @@ struct thread {
     struct entry *_Atomic top;
     struct entry
         *_Atomic base; /* outside of all of them: the budget, or a deadline that was lent */
+    struct entry budget;
     struct entry *spare;
-    _Atomic bool wanted;     /* the raiser is to look at it */
-    _Atomic int verdict;     /* what the raiser found at its last look: enum coopdl_verdict */
-    _Atomic int unanswered;  /* how often the raiser was asked since */
-    _Atomic int slept;       /* at how many visits in a row it slept, not for the GIL */
-    const struct entry *due; /* that the last look found to be due */
+    PyThreadState *_Atomic seen; /* what its kick's handler has seen (meet.c) */
+    _Atomic bool looked;         /* and whether that has run */
+    _Atomic bool wanted;         /* the raiser is to look at it */
+    _Atomic int verdict;         /* what the raiser found at its last look: enum coopdl_verdict */
+    _Atomic int unanswered;      /* how often the raiser was asked since */
+    _Atomic int slept;           /* at how many visits in a row it slept, not for the GIL */
+    const struct entry *due;     /* that the last look found to be due */
     struct deferral deferral;
     struct watch watch;
     PyObject *_Atomic error; /* our exception that was raised last, while it lives; not counted */
@@ -115,6 +120,13 @@ struct thread *coopdl_py_claim(pid_t tid, PyThreadState *state);
 
 /* The record of a thread; null if it has none. */
 struct thread *coopdl_py_find(pid_t tid);
+
+/* The same, or one of KIND_UNKNOWN; null when memory is out.  Without the GIL. */
+struct thread *coopdl_py_expect(pid_t tid);
+
+/* It is the record of a thread that has this state, in the main interpreter. */
+void coopdl_py_attach(struct thread *thread, PyThreadState *state);
+
 struct thread *coopdl_py_next(struct thread *thread);
 
 /* The thread state of a thread, for the holder of the GIL; null if the thread has ended. */
@@ -139,6 +151,12 @@ int64_t coopdl_py_next_time(const struct thread *thread, int64_t now);
 struct entry *coopdl_py_entry(struct thread *thread);
 void coopdl_py_push(struct thread *thread, struct entry *entry);
 void coopdl_py_drop(struct thread *thread, struct entry *entry);
+
+/* The process's deadline, once it is to be raised; else COOPDL_NEVER. */
+extern _Atomic int64_t coopdl_py_budget;
+
+/* Puts a thread inside the budget; without the GIL. */
+void coopdl_py_join_budget(struct thread *thread);
 
 /* This process was forked by a thread that the program had started: its stack ends with that. */
 extern bool coopdl_py_worker_child;

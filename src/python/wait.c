@@ -17,6 +17,7 @@
  * 3. Never early: each time that the original comes back with nothing, the clock is looked at.
  * 4. What is not to be raised yet (it is being handled; defer.c) is asked about again, after 1, 2,
  *    4 ms and so on.  In between the wait is for the lock itself.
+ *    So it is from the budget's end on, until the library has asked about the thread (thread.c).
  * 5. A deadline may come nearer meanwhile (context.c).  The wait is cut then, and looks at the
  * clock: the original has been asked with a time-out, which has run out.  Where nothing cuts it
  * (without the preload), or the original looks at the clock itself (Thread.join from 3.13 on), it
@@ -70,16 +71,31 @@ static int64_t min(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* Whether the calling thread is in a scope. */
-static bool is_limited(struct wait *wait)
+/* The calling thread's record; null if it has none, and is not inside the budget either. */
+static struct thread *limited(void)
 {
     struct thread *thread = coopdl_py_self();
+    if (likely(thread ? thread->kind != KIND_UNKNOWN
+                      : atomic_load_explicit(&coopdl_py_budget, memory_order_relaxed) ==
+                            COOPDL_NEVER) ||
+        !atomic_load(&coopdl_py_main_state))
+        return thread;
+    if (!(thread = coopdl_py_thread()))
+        PyErr_Clear();
+    return thread;
+}
+
+/* Whether the calling thread is in a scope, or inside the budget. */
+static bool is_limited(struct wait *wait)
+{
+    struct thread *thread = limited();
     if (likely(!thread))
         return false;
     *wait = (struct wait){.thread = thread,
                           .pause = SHORTEST,
                           .longest = coopdl_preloaded() ? LONGEST_WAIT : LONGEST_PAUSE};
-    return (atomic_load(&thread->top) || atomic_load(&thread->base)) &&
+    return (atomic_load(&thread->top) || atomic_load(&thread->base) ||
+            atomic_load(&coopdl_py_budget) != COOPDL_NEVER) &&
            thread->kind != KIND_FOREIGN && atomic_load(&coopdl_py_main_state) &&
            thread->attached.state == PyThreadState_Get();
 }
@@ -120,7 +136,9 @@ static bool waits(struct wait *wait, const struct call *call, bool never)
 static enum wait_end look(struct wait *wait)
 {
     int64_t now = coopdl_now(), next = coopdl_py_next_time(wait->thread, now);
-    bool expired = coopdl_py_owner(wait->thread, now);
+    int64_t budget = atomic_load(&coopdl_py_budget);
+    bool expired = coopdl_py_owner(wait->thread, now) || budget <= now;
+    next = budget > now ? min(next, budget) : next;
     if (expired && !wait->since)
         wait->since = now;
     enum wait_end end =

@@ -117,7 +117,10 @@ class Both(Expiry):
                 wrong = [error.code != 124, log != ['in', 'out'], time.monotonic() < self.when + 0.05]
                 os._exit(42 + sum(bit << position for position, bit in enumerate(wrong)))
 
-        self.assertEqual(self.forked(handled)[0], 42)
+        for _ in range(20):  # on a busy machine it may be raised before the child is in its loop
+            if (status := self.forked(handled)[0]) != 124:
+                break
+        self.assertEqual(status, 42)
         for child in lambda _: spin(), lambda _: time.sleep(60):
             status, late = self.forked(child)
             self.assertEqual(status, 124)

@@ -19,8 +19,8 @@ Clean-up in the block is not disturbed for the grace (5 s unless given), then it
 
 A process as a whole has a deadline if COOPDL_BUDGET is set (`coopdl 5s python3 app.py`,
 `python3 -m coopdl 5s app.py`). If the program has imported this package, DeadlineReached is raised
-in the main thread at that deadline. There it is a KeyboardInterrupt, and ends the program as Ctrl-C
-does.
+in the main thread at that deadline, and then in all others. There it is a KeyboardInterrupt, and
+ends the program as Ctrl-C does.
 
 Times are in seconds, or a datetime.timedelta; absolute ones are those of time.monotonic().
 

@@ -25,9 +25,9 @@ USAGE = 'python -m coopdl [--check | --version] DURATION (SCRIPT | -m MOD | -c C
 DESCRIPTION = """\
 Run SCRIPT (a file, or a directory or archive with a __main__.py), the module MOD
 or CODE as the interpreter itself does, and have it end within DURATION: what
-waits or computes in its main thread then raises coopdl.DeadlineReached, blocking
-calls in other threads fail, and a program that goes on regardless is sent
-SIGTERM after the grace (COOPDL_GRACE, 5s).
+waits or computes then raises coopdl.DeadlineReached, in its main thread first and
+then in all others, and a program that goes on regardless is sent SIGTERM after
+the grace (COOPDL_GRACE, 5s).
 """
 
 EPILOG = """\

@@ -142,8 +142,7 @@ def preloaded() -> bool:
     """
 
 def _install_budget(held: bool, /) -> None:
-    """Has the budget of the process, if there is one, raised in the main thread; if it is held,
-    from _begin on."""
+    """Has the budget of the process, if there is one, raised; if it is held, from _begin on."""
 
 def _begin() -> None:
     """The program begins: a budget that was held may be raised."""
