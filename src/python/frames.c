@@ -37,6 +37,9 @@
 
 #include <frameobject.h>
 #include <opcode.h>
+#if PY_VERSION_HEX >= 0x030E0000
+#include "internal_frame.h" /* PyGenObject */
+#endif
 #include <string.h>
 
 /* How many frames are looked at, from the innermost one. */
