@@ -18,7 +18,8 @@
  *   raised goes no further than the scope's `with` statement, whose function it is to handle it.
  *
  * A safe point lies before an instruction of a frame that is in none of them: at the target of a
- * jump backwards, at the beginning of a function, at the beginning of the body of a `with`, and
+ * jump backwards, at the beginning of a function, at the beginning of the body of a `with` (up to
+ * 3.13: what is deferred at each `with` would come before the name behind its `as` is bound), and
  * behind a call that the same handler covers.  There the interpreter itself might have raised, but
  * between the body of a `with` and its `__exit__` it might not, nor between that and what follows.
  *
@@ -391,7 +392,7 @@ static bool is_safe(const struct code *code, int before, int now, bool around)
         return now == 0;
     if (now != coopdl_py_code_after(code, before))
         return false;
-    return coopdl_py_code_is_with(code, before) ||
+    return (coopdl_py_code_is_with(code, before) && PY_VERSION_HEX < 0x030E0000) ||
            (coopdl_py_code_is_call(code, before) &&
             coopdl_py_code_handler(code, before) == coopdl_py_code_handler(code, now));
 }
