@@ -23,6 +23,7 @@
 #include "../core/waits.h"
 #include "coopdl.h"
 #include "failure.h"
+#include "hangup.h" /* SYS_pidfd_getfd */
 
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -46,6 +47,10 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#ifndef SYS_epoll_pwait2 /* in glibc 2.31 */
+#define SYS_epoll_pwait2 441
+#endif
 
 static const struct {
     long number;
