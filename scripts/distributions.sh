@@ -38,12 +38,13 @@ mirror() {
     head -n 1
 }
 
-# make_root SUITE: unless it is there.
+# make_root SUITE: unless it is there.  A mirror may be some weeks behind, and what it has will do.
 make_root() {
   local root=$folder/$1
   [[ ! -e $root.complete ]] || return 0
   rm -rf "$root"
-  mmdebstrap --variant=minbase --include=ca-certificates "$1" "$root" "$(mirror)" && touch "$root.complete"
+  mmdebstrap --variant=minbase --include=ca-certificates --aptopt='Acquire::Check-Valid-Until "false"' \
+    "$1" "$root" "$(mirror)" && touch "$root.complete"
 }
 
 # The files of this tree that are not ignored, and none of an earlier run.
@@ -53,13 +54,14 @@ copy_tree() {
   git ls-files -z --cached --others --exclude-standard | tar -c --null -T - | tar -x -C "$1"
 }
 
-# inside ROOT COMMAND...: with processes and mounts of its own, which end with it.
+# inside ROOT COMMAND...: with processes and mounts of its own, which end with it.  The root is a
+# mount, so that its mounts can be made private in there, as tests do for a world of their own.
 inside() {
   # shellcheck disable=SC2016 # expanded in there
   unshare --mount --pid --fork --kill-child sh -c '
     root=$1
     shift
-    mount -t proc proc "$root/proc" && mount --rbind /dev "$root/dev" && mount --rbind /sys "$root/sys" &&
+    mount --bind "$root" "$root" && mount -t proc proc "$root/proc" && mount --rbind /dev "$root/dev" && mount --rbind /sys "$root/sys" &&
       exec env -i HOME=/root LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
         chroot "$root" "$@"' - "$@"
 }

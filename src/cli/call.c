@@ -18,6 +18,10 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#ifndef SYS_epoll_pwait2 /* in glibc 2.31 */
+#define SYS_epoll_pwait2 441
+#endif
+
 static const struct {
     long number;
     const char *name;

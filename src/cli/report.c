@@ -331,7 +331,8 @@ static void print_row(const struct row *row, bool coloured)
 
 static bool is_shown(const struct row *row, size_t place, uint64_t total)
 {
-    return row->cuts || row->unfinished || !row->call[0] || (place < MOST_ROWS && row->total >= total / 1000);
+    return row->cuts || row->unfinished || !row->call[0] ||
+           (place < MOST_ROWS && row->total >= total / 1000);
 }
 
 static void write_text(const struct outcome *outcome, const struct row *rows, size_t count)

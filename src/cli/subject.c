@@ -10,6 +10,8 @@
  */
 #include "subject.h"
 
+#include "hangup.h" /* SYS_pidfd_getfd */
+
 #include "coopdl.h"
 
 #include <ctype.h>

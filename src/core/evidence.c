@@ -128,6 +128,8 @@ static void note(struct coopdl_thread *thread, struct coopdl_entry *owner, const
 {
     const struct coopdl_place *place = &thread->place;
     struct coopdl_cut *cut = &thread->cut;
+    pid_t tid =
+        atomic_load(&thread->tid); /* inside the braces gcc 10 would warn of what is left out */
     begin_change(thread);
     *cut = (struct coopdl_cut){
         .owner = owner->scope                 ? COOPDL_OWNER_SCOPE
@@ -138,7 +140,7 @@ static void note(struct coopdl_thread *thread, struct coopdl_entry *owner, const
         .at = now,
         .waited = place->begun ? now - place->begun : -1,
         .caller = place->caller,
-        .thread = atomic_load(&thread->tid),
+        .thread = tid,
     };
     if (cut->owner == COOPDL_OWNER_BUDGET && coopdl_policy.length != COOPDL_NEVER)
         cut->length = coopdl_policy.length;

@@ -26,7 +26,8 @@ void coopdl_note_same_cut(struct coopdl_thread *thread, struct coopdl_entry *own
 /* A call at the thread's place was kicked for a runtime's exception, and is not cut. */
 void coopdl_note_kicked(struct coopdl_thread *thread, const char *call);
 
-/* Is told the first cut of a call that is inside no measured one: null where nothing is measured. */
+/* Is told the first cut of a call that is inside no measured one: null where nothing is measured.
+ */
 extern void (*coopdl_cut_unmeasured)(const struct coopdl_cut *cut);
 
 /* In a forked child. */

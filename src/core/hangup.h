@@ -49,9 +49,9 @@ bool coopdl_hangup_due(struct coopdl_thread *thread);
 void coopdl_hang_up(int fd);
 void coopdl_hang_up_epoll(int fd);
 
-/* A read has found the end of file: whether a hang-up has made that end, and no read has failed at it
- * yet.  The read must fail with ECONNRESET then, since the data was not complete; with `consumed`
- * this read is the one that fails. */
+/* A read has found the end of file: whether a hang-up has made that end, and no read has failed at
+ * it yet.  The read must fail with ECONNRESET then, since the data was not complete; with
+ * `consumed` this read is the one that fails. */
 bool coopdl_end_is_ours(int fd, bool consumed);
 
 /* Hangs up the process's own sockets; the first time only those that a call was cut on. */

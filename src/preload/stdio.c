@@ -23,9 +23,9 @@
 #include "core/arrival.h"
 #include "core/ending.h"
 #include "preload/cut.h"
+#include "preload/interrupted.h"
 #include "preload/preload.h"
 
-#include <string.h>
 #include <ucontext.h>
 
 #ifdef HAVE_VALGRIND
@@ -35,45 +35,30 @@
 #endif
 
 #if defined(__x86_64__) && defined(__GLIBC__) && !defined(COOPDL_TRAPPED)
-/* No function of libc that makes one system call is longer.  This one may be shorter, and write may
- * lie after it: so the number must be that of read, 0, set by `xor %eax,%eax` or `mov $0,%eax`. */
-enum { LONGEST = 192, SYSCALL_SIZE = 2, MOV_SIZE = 5 };
-
 /* The size of libc's read on the stack, in words, with its return address; and the wrapper's size
  * in bytes. */
-enum { FRAME = 10, WRAPPER_SIZE = 512 };
+enum { FRAME = 10, WRAPPER_SIZE = 512, SYSCALL_SIZE = 2 };
 
-static bool is_wrappers(const greg_t *r)
+static bool is_wrappers(const uintptr_t *stack)
 {
-    const uintptr_t *stack = (const uintptr_t *)r[REG_RSP];
     for (int i = 0; i < FRAME; i++)
         if (stack[i] - (uintptr_t)coopdl_timed_read < WRAPPER_SIZE)
             return true;
     return false;
 }
 
-/* Whether the interrupted instruction is just after libc's system call `read`.  The signal has
- * ended that call, or has come as it ended: the end of a writer by the same budget is an end of
- * file. */
-static bool is_read(const greg_t *r)
-{
-    uintptr_t read = (uintptr_t)coopdl_real.read, at = (uintptr_t)r[REG_RIP];
-    const unsigned char *made = (const unsigned char *)at - SYSCALL_SIZE;
-    static const unsigned char mov[MOV_SIZE] = {0xb8};
-    return at - read > SYSCALL_SIZE + MOV_SIZE && at - read < LONGEST && made[0] == 0x0f &&
-           made[1] == 0x05 &&
-           ((made[-2] == 0x31 && made[-1] == 0xc0) || memcmp(made - MOV_SIZE, mov, MOV_SIZE) == 0);
-}
-
+/* The interrupted instruction is just after the system call `read`.  The signal has ended that
+ * call, or has come as it ended: the end of a writer by the same budget is an end of file. */
 static void kicked(struct coopdl_thread *thread, void *context)
 {
     greg_t *r = ((ucontext_t *)context)->uc_mcontext.gregs;
     /* valgrind would report reads of words on the stack that no code has written. */
-    if (RUNNING_ON_VALGRIND || !is_read(r))
+    const uintptr_t *stack = RUNNING_ON_VALGRIND ? NULL : coopdl_in_read(r);
+    if (!stack)
         return;
     if (r[REG_RAX] == 0 && r[REG_RDX] != 0 && coopdl_end_of_writer(thread, (int)r[REG_RDI]))
         r[REG_RAX] = -EINTR;
-    if (is_wrappers(r))
+    if (is_wrappers(stack))
         return;
     if (coopdl_end_reader(thread, (int)r[REG_RDI]) == WAITER_RESTARTS && r[REG_RAX] == -EINTR) {
         r[REG_RIP] -= SYSCALL_SIZE;
@@ -83,6 +68,7 @@ static void kicked(struct coopdl_thread *thread, void *context)
 
 __attribute__((constructor(101))) static void set_up(void)
 {
+    coopdl_look_at_read();
     coopdl_reader_kicked = kicked;
 }
 #endif

@@ -47,10 +47,20 @@ bool coopdl_py_code_is_backward(const struct code *code, int at)
     }
 }
 
+#ifdef BEFORE_WITH
 bool coopdl_py_code_is_with(const struct code *code, int at)
 {
     return coopdl_py_code_opcode(code, at) == BEFORE_WITH;
 }
+#else
+/* From 3.14 on a `with` loads `__enter__`, by a number, and calls it. */
+bool coopdl_py_code_is_with(const struct code *code, int at)
+{
+    enum { ENTER = 0 };
+    return coopdl_py_code_opcode(code, at) == CALL && code->units[2 * at + 1] == 0 &&
+           coopdl_py_code_opcode(code, at - 1) == LOAD_SPECIAL && code->units[2 * at - 1] == ENTER;
+}
+#endif
 
 static unsigned int number(const uint8_t **at)
 {
@@ -60,18 +70,31 @@ static unsigned int number(const uint8_t **at)
     return value;
 }
 
-int coopdl_py_code_handler(const struct code *code, int offset)
+/* Where the handler begins, and how many values it leaves on the stack. */
+static int find_handler(const struct code *code, int offset, int *depth)
 {
     PyObject *table = code->object->co_exceptiontable;
     const uint8_t *at = (const uint8_t *)PyBytes_AS_STRING(table);
     const uint8_t *end = at + PyBytes_GET_SIZE(table);
     while (at < end) {
         int start = (int)number(&at), length = (int)number(&at), target = (int)number(&at);
-        number(&at); /* the depth of the stack */
+        *depth = (int)(number(&at) >> 1); /* behind it a flag */
         if (offset >= start && offset < start + length)
             return target;
     }
     return -1;
+}
+
+int coopdl_py_code_handler(const struct code *code, int offset)
+{
+    int depth;
+    return find_handler(code, offset, &depth);
+}
+
+int coopdl_py_code_depth(const struct code *code, int offset)
+{
+    int depth;
+    return find_handler(code, offset, &depth) < 0 ? -1 : depth;
 }
 
 #else
@@ -294,7 +317,8 @@ PyObject *coopdl_py_code_called(const struct code *code, int at)
 static bool is_exit_call(const struct code *code, int at)
 {
 #if PY_VERSION_HEX >= 0x030B0000
-    const int arguments = 2, loads[BEFORE] = {LOAD_CONST, LOAD_CONST, LOAD_CONST};
+    const int arguments = PY_VERSION_HEX >= 0x030E0000 ? 3 : 2;
+    const int loads[BEFORE] = {LOAD_CONST, LOAD_CONST, LOAD_CONST};
 #else
     const int arguments = 3, loads[BEFORE] = {DUP_TOP, DUP_TOP, LOAD_CONST};
 #endif

@@ -51,4 +51,7 @@ int coopdl_py_code_target(const struct code *code, int at);
 /* Where the handler begins that covers an instruction; -1 for none, or if no table says it. */
 int coopdl_py_code_handler(const struct code *code, int at);
 
+/* How many values of the frame's stack that handler keeps; -1 likewise.  From 3.11 on. */
+int coopdl_py_code_depth(const struct code *code, int at);
+
 #endif

@@ -135,7 +135,7 @@ const char *coopdl_py_deferred_there(struct thread *thread, PyThreadState *there
     const struct critical *critical = coopdl_py_critical(there, thread->due);
     if (!critical) {
         forget(deferral);
-        return NULL;
+        return !overdue && coopdl_py_enters(there) ? "enters a with" : NULL;
     }
     deferral->waits =
         waits(thread, there, NULL, 3) && (overdue || critical->kind != CRITICAL_DESTROY);

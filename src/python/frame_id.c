@@ -21,3 +21,14 @@ const void *coopdl_py_frame_id(const PyFrameObject *frame)
     return frame;
 #endif
 }
+
+#if PY_VERSION_HEX >= 0x030E0000
+int coopdl_py_frame_stack(PyFrameObject *frame)
+{
+    PyCodeObject *code = PyFrame_GetCode(frame);
+    const _PyInterpreterFrame *own = frame->f_frame;
+    int locals = code->co_nlocalsplus;
+    Py_DECREF(code);
+    return own->stackpointer ? (int)(own->stackpointer - own->localsplus) - locals : -1;
+}
+#endif

@@ -19,7 +19,13 @@ static inline const void *coopdl_py_frame_id_now(const PyThreadState *there)
 #endif
 }
 
-/* The same of a frame whose function has not returned. */
+#if PY_VERSION_HEX >= 0x030E0000
+/* How many values are on a frame's stack, as the interpreter has last noted it: -1 where it has
+ * not.  With the GIL. */
+int coopdl_py_frame_stack(PyFrameObject *frame);
+#endif
+
+/* What coopdl_py_frame_id_now is of a frame whose function has not returned. */
 const void *coopdl_py_frame_id(const PyFrameObject *frame);
 
 #endif

@@ -2,21 +2,26 @@
 /*
  * frames.c -- where a thread is, and at which places an exception may be raised in it.
  *
- * Two kinds of places are not safe.
+ * Three kinds of places are not safe.
  * - From 3.11 on handlers are found in a table, by the offset of the instruction that fails.  The
  *   interpreter looks at its signals on a jump backwards too, and looks an error there up at the
  *   wrong offset: up to 3.12 at the instruction before the jump's target, from 3.13 on at the jump
  *   itself.  Neither need lie in the `try` or `with` that the loop is in.
+ * - From 3.14 on the interpreter looks at its signals behind the call of `__enter__` too, before
+ * the `with` has begun: what that has taken is given back by nobody.  The frame's stack tells
+ * whether the call has returned: its result is there in the place of what was called and its
+ * object.
  * - Critical functions (frames.h), and what they call.  What an `__enter__` has taken is given back
  *   by nobody until it has returned; what an `__exit__` has not given back stays taken; what a
  *   destructor raises is thrown away; what is raised in Thread.join's function for a lock (up to
  *   3.12) marks a thread as ended that runs.  But not where the scope was entered in one: what is
  *   raised goes no further than the scope's `with` statement, whose function it is to handle it.
  *
- * A safe point lies before an instruction of a frame that is in neither: at the target of a jump
- * backwards, at the beginning of a function, at the beginning of the body of a `with`, and behind a
- * call that the same handler covers.  There the interpreter itself might have raised, but between
- * the body of a `with` and its `__exit__` it might not, nor between that and what follows.
+ * A safe point lies before an instruction of a frame that is in none of them: at the target of a
+ * jump backwards, at the beginning of a function, at the beginning of the body of a `with` (up to
+ * 3.13: what is deferred at each `with` would come before the name behind its `as` is bound), and
+ * behind a call that the same handler covers.  There the interpreter itself might have raised, but
+ * between the body of a `with` and its `__exit__` it might not, nor between that and what follows.
  *
  * A thread that waits for a lock in an `__enter__` again and again, with a time-out
  * (threading.Semaphore.acquire), does not return to its caller for long.  It has not got what it
@@ -33,6 +38,9 @@
 
 #include <frameobject.h>
 #include <opcode.h>
+#if PY_VERSION_HEX >= 0x030E0000
+#include "internal_frame.h" /* PyGenObject */
+#endif
 #include <string.h>
 
 static const char threading[] = "/threading.py";
@@ -312,19 +320,50 @@ static bool skips(const struct code *code, int at)
     return coopdl_py_code_handler(code, looked_up) != coopdl_py_code_handler(code, target);
 }
 
+/* Whether a `with` has called `__enter__` and that has returned; before 3.14 the interpreter looks
+ * at nothing there. */
+static bool has_entered(PyFrameObject *frame, const struct code *code, int at)
+{
+#if PY_VERSION_HEX >= 0x030E0000
+    int called = coopdl_py_code_depth(code, coopdl_py_code_next(code, at)) + 2;
+    return coopdl_py_code_is_with(code, at) && coopdl_py_frame_stack(frame) != called;
+#else
+    (void)frame, (void)code, (void)at;
+    return false;
+#endif
+}
+
 bool coopdl_py_misplaced(PyThreadState *there)
 {
     struct code code;
     PyFrameObject *frame = PyThreadState_GetFrame(there);
     int at = frame ? coopdl_py_code_at(frame) : -1;
-    if (!frame || !coopdl_py_code_read(&code, frame)) {
-        Py_XDECREF(frame);
-        return false;
+    bool misplaced = false;
+    if (frame && coopdl_py_code_read(&code, frame)) {
+        misplaced = at >= 0 && ((coopdl_py_code_is_backward(&code, at) && skips(&code, at)) ||
+                                has_entered(frame, &code, at));
+        coopdl_py_code_done(&code);
     }
-    Py_DECREF(frame);
-    bool misplaced = at >= 0 && coopdl_py_code_is_backward(&code, at) && skips(&code, at);
-    coopdl_py_code_done(&code);
+    Py_XDECREF(frame);
     return misplaced;
+}
+
+bool coopdl_py_enters(PyThreadState *there)
+{
+#if PY_VERSION_HEX >= 0x030E0000
+    struct code code;
+    PyFrameObject *frame = PyThreadState_GetFrame(there);
+    bool enters = false;
+    if (frame && coopdl_py_code_read(&code, frame)) {
+        enters = coopdl_py_code_is_with(&code, coopdl_py_code_at(frame));
+        coopdl_py_code_done(&code);
+    }
+    Py_XDECREF(frame);
+    return enters;
+#else
+    (void)there;
+    return false;
+#endif
 }
 
 #else
@@ -342,6 +381,11 @@ bool coopdl_py_misplaced(PyThreadState *there)
     return misplaced;
 }
 
+bool coopdl_py_enters(PyThreadState *Py_UNUSED(there))
+{
+    return false;
+}
+
 #endif
 
 /* With the instruction at `before` executed last. */
@@ -355,7 +399,7 @@ static bool is_safe(const struct code *code, int before, int now, bool around)
         return now == 0;
     if (now != coopdl_py_code_after(code, before))
         return false;
-    return coopdl_py_code_is_with(code, before) ||
+    return (coopdl_py_code_is_with(code, before) && PY_VERSION_HEX < 0x030E0000) ||
            (coopdl_py_code_is_call(code, before) &&
             coopdl_py_code_handler(code, before) == coopdl_py_code_handler(code, now));
 }

@@ -35,6 +35,10 @@ PyObject *coopdl_py_handled_in(PyFrameObject *frame);
  * in the calling thread, which looks at its signals now. */
 bool coopdl_py_misplaced(PyThreadState *there);
 
+/* Whether another thread is in the call of `__enter__` by a `with` and would find an exception that
+ * it has been sent behind that call, before the `with` has begun. */
+bool coopdl_py_enters(PyThreadState *there);
+
 /* Sets the frame whose instructions are to be watched (takes the reference; null is allowed), and
  * returns it, or null if there is no memory. */
 PyFrameObject *coopdl_py_aim(struct watch *watch, PyFrameObject *frame);

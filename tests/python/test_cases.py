@@ -251,7 +251,6 @@ class Cases(unittest.TestCase):
             os._exit(0)
             ''')
 
-    @unittest.skipIf(sys.version_info >= (3, 14), 'not supported there yet')
     def test_with_lock(self):
         self.in_both('leaked 0\n', '''
             import random, sys, threading, coopdl

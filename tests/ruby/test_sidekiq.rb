@@ -7,6 +7,7 @@
 require_relative "support"
 require_relative "engines"
 require "coopdl/sidekiq"
+require "fileutils"
 
 class SidekiqTest < CoopdlTest
   include Engines
@@ -14,6 +15,9 @@ class SidekiqTest < CoopdlTest
   REDIS = "/usr/bin/redis-server"
   SIDEKIQ = "/usr/bin/sidekiq"
   THREADS = 4
+
+  # One for all tests: Sidekiq 7 keeps to the first that it is told.
+  SOCKET = File.join(Dir.tmpdir, "coopdl-redis-#{Process.pid}")
 
   # Beside the page's: what it does is seen in Redis.
   JOBS = <<~'RUBY'
@@ -48,17 +52,23 @@ class SidekiqTest < CoopdlTest
       File.exist?(REDIS) && File.exist?(SIDEKIQ) && Gem.try_activate("typhoeus.rb")
     require "sidekiq"
     require "sidekiq/api"
-    Redis.silence_deprecations = true
+    Redis.silence_deprecations = true if defined?(Redis) # up to Sidekiq 6
     start_redis
     write_examples("sidekiq.md")
   end
 
+  def teardown
+    super
+    FileUtils.rm_f(SOCKET)
+  end
+
   def start_redis
-    socket = path("redis")
+    socket = SOCKET
+    FileUtils.rm_f(socket)
     start(REDIS, "--port", "0", "--unixsocket", socket, "--save", "", log: path("redis.log"))
     until_true { UNIXSocket.new(socket).close || true rescue false }
     @url = "unix://#{socket}"
-    Sidekiq.redis = { url: @url, size: 1 }
+    Sidekiq.configure_client { |client| client.redis = { url: @url, size: 1 } }
   end
 
   def sidekiq(threads)

@@ -200,6 +200,23 @@ Test(budget, who_starts_a_process_after_its_end_is_signalled)
     }
 }
 
+/* Given an error, stdio would take it for the end of the data: with the trap, which sees the next
+ * call alone, as without. */
+Test(budget, who_is_in_stdios_read_is_signalled)
+{
+    static const char *const arguments[] = {"", "alone"};
+    for (int i = 0; i < 4; i++) {
+        char settings[100], command[4096];
+        snprintf(settings, sizeof(settings), "COOPDL_BUDGET=100ms COOPDL_TRAP=%d", i / 2);
+        snprintf(command, sizeof(command), "'%s' %s", getenv("COOPDL_STDIO_READER"),
+                 arguments[i % 2]);
+        struct outcome o = run(settings, command);
+        cr_expect(WIFSIGNALED(o.status) && WTERMSIG(o.status) == SIGTERM, "%s, %s: %x", settings,
+                  arguments[i % 2], (unsigned)o.status);
+        cr_expect_str_empty(o.output, "%s, %s: %s", settings, arguments[i % 2], o.output);
+    }
+}
+
 /* A call on an end whose writer the budget may have ended; the same on one that it has not. */
 Test(budget, an_ended_writer_is_no_end_of_the_data)
 {

@@ -13,12 +13,13 @@ have_func("rb_postponed_job_preregister", "ruby/debug.h")
 append_cflags(%w[-std=gnu11 -Wall -Wextra])
 
 # What is compiled here may be copied to a system with an older glibc, beside its Ruby. So the linker
-# is asked for the first version of a function that got a second one with 2.34, as in the library's
-# src/portable/portable.h. A gem has no file from outside its directory: these are the two lines of
-# that header that the extension needs.
+# is asked for the first version of a function that got a second one with 2.34, or the name of C23 with
+# 2.38, as in the library's src/portable/portable.h. A gem has no file from outside its directory:
+# these are the lines of that header that the extension needs.
 first = { "x86_64" => "GLIBC_2.2.5", "aarch64" => "GLIBC_2.17" }[RbConfig::CONFIG["host_cpu"]]
 if first && have_macro("__GLIBC__", "features.h")
-  File.write("portable.h", %w[sem_init sem_post].map { |name| %(__asm__(".symver #{name},#{name}@#{first}");\n) }.join)
+  names = { "sem_init" => "sem_init", "sem_post" => "sem_post", "__isoc23_strtol" => "strtol" }
+  File.write("portable.h", names.map { |name, old| %(__asm__(".symver #{name},#{old}@#{first}");\n) }.join)
   $CFLAGS << " -include portable.h"
 end
 create_makefile("coopdl/coopdl")
