@@ -50,7 +50,7 @@ static uintptr_t called_at(uintptr_t at)
 static uintptr_t behind_first_call(uintptr_t function)
 {
     Dl_info here, there;
-    for (uintptr_t at = function; at < function + LONGEST; at++) {
+    for (uintptr_t at = function; function && at < function + LONGEST; at++) {
         if (is_syscall((const unsigned char *)at))
             return 0;
         uintptr_t called = called_at(at);
@@ -63,7 +63,6 @@ static uintptr_t behind_first_call(uintptr_t function)
 
 void coopdl_look_at_read(void)
 {
-    coopdl_resolve();
     behind_outer = behind_first_call((uintptr_t)coopdl_real.read);
     behind_inner = behind_outer ? behind_first_call(called_at(behind_outer - CALL_SIZE)) : 0;
     inner = behind_inner ? called_at(behind_inner - CALL_SIZE) : 0;

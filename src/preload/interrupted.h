@@ -8,7 +8,7 @@
 #if defined(__x86_64__) && defined(__GLIBC__)
 #include <ucontext.h>
 
-/* Only for constructors: looks at the code of libc's read. */
+/* Only for a constructor after coopdl_resolve: looks at the code of libc's read. */
 void coopdl_look_at_read(void);
 
 /* The stack from the frame of libc's read on, if that was interrupted just behind its system call,

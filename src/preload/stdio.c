@@ -66,7 +66,8 @@ static void kicked(struct coopdl_thread *thread, void *context)
     }
 }
 
-__attribute__((constructor(101))) static void set_up(void)
+/* After libc's functions have been looked up (coopdl_resolve). */
+__attribute__((constructor(102))) static void set_up(void)
 {
     coopdl_look_at_read();
     coopdl_reader_kicked = kicked;
