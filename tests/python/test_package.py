@@ -72,8 +72,8 @@ class Wheel(Scratch):
     def test_contents(self):
         ours = {'coopdl.pth', 'coopdl/_coopdl' + SUFFIX, 'coopdl/libcoopdl.so.0', 'coopdl/coopdl',
                 *('coopdl/' + name for name in (
-                    '__init__.py', '__main__.py', '_check.py', '_command.py', '_coopdl.pyi', '_library.py',
-                    '_limited.py', '_script.py', '_stuck.py', 'asgi.py', 'celery.py', 'propagate.py',
+                    '__init__.py', '__main__.py', '_check.py', '_command.py', '_coopdl.pyi', '_greenlet.py',
+                    '_library.py', '_limited.py', '_script.py', '_stacks.py', '_stuck.py', 'asgi.py', 'celery.py', 'propagate.py',
                     'py.typed', 'pytest.py', 'wsgi.py'))}
         with zipfile.ZipFile(wheel()) as archive:
             names = archive.namelist()

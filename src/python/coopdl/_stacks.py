@@ -19,7 +19,7 @@ _file = -1
 _CHOICE = range(signal.SIGRTMAX - 8, signal.SIGRTMIN + 7, -1)
 
 
-def _arm(number):
+def _arm(number: int) -> None:
     global _file
     try:
         if _file >= 0:
@@ -30,7 +30,7 @@ def _arm(number):
         pass
 
 
-def _start():
+def _start() -> None:
     if not hasattr(os, 'memfd_create'):
         return
     number = next((n for n in _CHOICE if signal.getsignal(n) == signal.SIG_DFL), None)
