@@ -22,8 +22,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* How often the raiser may fail to answer for the main thread: the visits are 1, 2, 4 ms apart. */
-enum { MOST_UNANSWERED = 3 };
+/* How often the raiser may fail to answer for the main thread.  The visits are 1, 2, 4, 8 and 16 ms
+ * apart: 31 ms in all, since on a busy machine the raiser waits for a processor, and for a thread
+ * that computes to give the GIL away.  A call that is cut before may have its error handled by the
+ * program before the exception is raised. */
+enum { MOST_UNANSWERED = 5 };
 
 /* A forked child inherits a scope's deadline this much later: its parent ends first, and ends it.
  */

@@ -29,6 +29,11 @@
  * marks the thread as ended.  So there, in any thread, the acquire says that it has not got the
  * lock, as with a time-out, and the exception is raised behind join's call (expiry.c).
  *
+ * SimpleQueue.get of up to 3.12 computes its time-out anew where a signal has ended its wait, and
+ * takes one that has run out for none: without the preload, where no wrapper ends the wait after
+ * that, a kick just after the time-out would make it wait for ever.  So there nothing is waited for
+ * in the original from AHEAD before the deadline on, when a kick may come (poll_queue).
+ *
  * The methods' definitions are static: they are shared by all interpreters, and outlive them.
  */
 #include "wait.h"
@@ -36,8 +41,11 @@
 #include "expiry.h"
 #include "frames.h"
 
+#include <time.h>
+
 #define SHORTEST COOPDL_MILLISECOND
 #define LONGEST_PAUSE (100 * COOPDL_MILLISECOND)
+#define AHEAD (50 * COOPDL_MILLISECOND)
 /* The original overflows with none of these. */
 #define LONGEST_WAIT (1000000 * COOPDL_SECOND)
 
@@ -253,6 +261,21 @@ static PyObject *ask_queue(PyObject *self, PyTypeObject *class, bool blocking, d
     return got;
 }
 
+/* Asks for what is there after a moment, or with a time-out that ends before any kick. */
+static PyObject *poll_queue(PyObject *self, PyTypeObject *class, const struct wait *wait)
+{
+    const double ahead = (double)AHEAD / COOPDL_SECOND;
+    if (PY_VERSION_HEX >= 0x030D0000 || coopdl_preloaded())
+        return ask_queue(self, class, true, wait->seconds);
+    if (!wait->since && wait->seconds > ahead)
+        return ask_queue(self, class, true, wait->seconds - ahead);
+    Py_BEGIN_ALLOW_THREADS;
+    const struct timespec moment = {.tv_nsec = COOPDL_MILLISECOND};
+    nanosleep(&moment, NULL);
+    Py_END_ALLOW_THREADS;
+    return ask_queue(self, class, false, 0);
+}
+
 static bool is_empty(PyObject *got)
 {
     struct module_state *state = atomic_load(&coopdl_py_main_state);
@@ -278,7 +301,7 @@ static PyObject *queue_get(PyObject *self, PyTypeObject *class, PyObject *const 
         Py_XDECREF(type);
         Py_XDECREF(empty);
         Py_XDECREF(trace);
-        got = end == WAIT_GOES_ON ? ask_queue(self, class, true, wait.seconds) : NULL;
+        got = end == WAIT_GOES_ON ? poll_queue(self, class, &wait) : NULL;
     }
     return got;
 }
