@@ -355,3 +355,23 @@ class Transparent(Worker, unittest.TestCase):
             event.set()
             assert len(ended) == 5, ended
         '''], check=True, env=environment)
+
+    def test_many_without_the_preload(self):
+        """CPython took a time-out that had just run out for none, and waited for ever."""
+        environment = {'PATH': '/usr/bin:/bin', 'PYTHONPATH': ':'.join(filter(None, sys.path))}
+        subprocess.run([sys.executable, '-c', '''if True:
+            import faulthandler, queue, threading, coopdl
+            faulthandler.dump_traceback_later(60, exit=True)
+            ended = []
+            def run():
+                for _ in range(500):
+                    try:
+                        with coopdl.timeout(0.001):
+                            queue.SimpleQueue().get()
+                    except coopdl.DeadlineExceeded:
+                        ended.append(True)
+            thread = threading.Thread(target=run)
+            thread.start()
+            thread.join()
+            assert len(ended) == 500, ended
+        '''], check=True, env=environment)
