@@ -128,7 +128,7 @@ static void await_cut(int64_t cut)
 {
     int64_t left = cut - coopdl_now();
     if (left > 0 && left <= STACKS_ALLOWANCE)
-        nanosleep(&(struct timespec){.tv_nsec = left}, NULL);
+        nanosleep(&(struct timespec){.tv_nsec = (long)left}, NULL);
 }
 
 /* On a thread of its own. */

@@ -221,7 +221,9 @@ class Celery(Scratch):
         for task in late[::count // 20]:
             self.failed(task, 'SoftTimeLimitExceeded', 0.01)
         web.wait_until(lambda: self.silent.open == 0)
-        web.wait_until(lambda: web.holds_no_more(self.worker.pid, (threads, descriptors + more)))
+        allowed = threads, descriptors + more
+        web.wait_until(lambda: web.holds_no_more(self.worker.pid, allowed),
+                       lambda: f'{web.holds(self.worker.pid)} <= {allowed}')
         self.assertLess(quick(), 5 * took + 1)
 
     def test_without(self):

@@ -68,11 +68,11 @@ def get_all(port, paths, **headers):
         return list(pool.map(one, paths))
 
 
-def wait_until(true):
+def wait_until(true, describe=lambda: 'it'):
     until = time.monotonic() + TIMEOUT
     while not true():
         if time.monotonic() > until:
-            raise TimeoutError('it does not become true')
+            raise TimeoutError(f'{describe()} does not become true')
         time.sleep(0.01)
 
 
