@@ -58,6 +58,9 @@ static const struct {
     {"__del__", {CRITICAL_DESTROY, false, "in __del__"}},
     /* Futures and tasks in C call it of their loop as they are destroyed. */
     {"call_exception_handler", {CRITICAL_DESTROY, false, "in call_exception_handler"}},
+    /* C code calls them as it destroys a coroutine that was never awaited, a file that is open. */
+    {"_warn_unawaited_coroutine", {CRITICAL_DESTROY, false, "in _warn_unawaited_coroutine"}},
+    {"_showwarnmsg", {CRITICAL_DESTROY, false, "in _showwarnmsg"}},
     {"_wait_for_tstate_lock", {CRITICAL_JOIN, false, "in Thread.join"}},
     {"enter_context", {CRITICAL_ENTER, false, "in enter_context"}},
     {"acquire", {CRITICAL_ENTER, true, "in acquire"}},

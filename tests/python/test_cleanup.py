@@ -16,6 +16,7 @@ import textwrap
 import threading
 import time
 import unittest
+import warnings
 import weakref
 from unittest import mock
 
@@ -406,12 +407,31 @@ class Both(Expiry):
             del future
             spin()
 
+        def in_a_coroutine():
+            async def never():
+                pass
+            never()
+            spin()
+
+        def in_a_file():
+            open(os.devnull, encoding='utf-8')
+            spin()
+
+        def _warn_unawaited_coroutine(_):
+            compute(None)
+
+        def _showwarnmsg(_):
+            compute(None)
+
         loop = asyncio.new_event_loop()
         loop.set_exception_handler(lambda _, context: compute(context))
         hook, sys.unraisablehook = sys.unraisablehook, lost.append
         try:
-            for body in in_del, in_a_callback, in_a_generator, in_a_future:
-                with self.subTest(body.__name__):
+            for body in in_del, in_a_callback, in_a_generator, in_a_future, in_a_coroutine, in_a_file:
+                with self.subTest(body.__name__), warnings.catch_warnings(), mock.patch.multiple(
+                        warnings, _warn_unawaited_coroutine=_warn_unawaited_coroutine,
+                        _showwarnmsg=_showwarnmsg):
+                    warnings.simplefilter('always')
                     ended.clear()
                     self.ends(body)
                     self.assertEqual((ended, lost), ([True], []))
