@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * argument.c -- what a function that runs was called with.
+ * argument.c -- the arguments of a running function.
  *
- * From 3.12 on the interpreter has a function for that.  Before, the dictionary of a frame's locals
- * would do, but making it undoes what a debugger has written there: so the frame itself is read.
+ * From 3.12 on the interpreter has a function that reads them.  Before 3.12 the dictionary of a
+ * frame's locals has them too, but making that dictionary overwrites what a debugger has stored
+ * there.  So this file reads the frame itself.
  */
 #include "argument.h"
 

@@ -1,30 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * budget.c -- the process's deadline, as it is raised in its threads.
+ * budget.c -- the process's deadline, as an exception in its threads.
  *
  * What must hold:
- * 1. The main thread comes first.  Its clean-up may need other threads: an event loop, or one that
- *    writes a log.  They go on, uncut, for HEAD_START, and for up to LONGEST while it does not
- *    sleep: on a loaded machine it takes its time to write its traceback.  But not while it waits
- *    for threads to end: in Thread.join, or at the interpreter's end.  So a daemon that nobody
- *    waits for is left behind as ever, and does not write while the interpreter ends.
- * 2. Who waits for a thread to end is not raised in before that thread has had its time (JOINS):
- *    else asyncio, whose main thread waits for one that joins its executor's, would wait for ever.
- *    The main thread is raised in at once, but at the interpreter's end (SHUTS_DOWN): there nobody
- *    handles what is raised, and other threads are all that is waited for.
- * 3. Nothing is raised in a thread outside of its run(), where threading begins and ends it: who
- *    starts it waits for it to have begun, and it is to be taken off the list of threads.
+ * 1. The main thread is raised in first.  Its clean-up may need other threads: one that runs an
+ *    event loop, or one that writes a log.  The other threads go on uncut for HEAD_START, and for
+ *    up to LONGEST while the main thread does not sleep, since a loaded machine takes long to write
+ *    a traceback.  They get no such time while the main thread waits for threads to end, in
+ *    Thread.join or at the interpreter's end.  So a daemon thread that nobody joins is left behind
+ *    as without a budget, and writes nothing while the interpreter ends.
+ * 2. A thread that joins another one is raised in only after that one has had its time (JOINS).
+ *    Otherwise asyncio hangs: its main thread waits for a thread that joins the executor's threads.
+ *    The main thread is raised in at once in a join, except at the interpreter's end (SHUTS_DOWN):
+ *    there no code handles the exception, and the main thread waits for nothing but threads.
+ * 3. Nothing is raised in a thread outside its run(), where threading starts and ends the thread:
+ *    the starting thread waits until the new one has begun, and the end must take the thread off
+ *    threading's list.
  *
- * Interleavings.  The main thread comes to its join after a look at another thread: the next look
- * is 1, 2, 4 ms later and so on, in the wait for a lock (wait.c) too.  It ends, and stops the
- * raiser, while another thread is watched: that finds nothing due (coopdl_py_main_state is null).
+ * Interleavings.
+ * - The main thread comes to its join after a look at another thread.  The next look follows 1, 2,
+ *   4 ms later and so on, also during a wait for a lock (wait.c).
+ * - The main thread ends, and stops the raiser, while another thread is watched.  That thread finds
+ *   nothing due, since coopdl_py_main_state is null.
  *
- * coopdl.pth imports this package while the interpreter imports `site`, where an exception is a
- * fatal error of its start.  So a budget that ends before that is done is raised a moment later, in
- * the program.  `python -m coopdl` holds it until its program begins: before that nobody would turn
- * the exception into the exit status 124.  The main thread finds out itself, each time that it
- * looks at our signal: nobody waits for another thread to do so, since a regular expression may
- * keep the GIL for ever.
+ * coopdl.pth imports this package while the interpreter imports `site`, where an exception would
+ * end the interpreter with a fatal error.  So a budget that ends before `site` is imported is
+ * raised a moment later, in the program.  `python -m coopdl` holds the budget until its program
+ * begins, since before that no code turns the exception into the exit status 124.  The main thread
+ * finds out by itself each time that it looks at our signal: a regular expression in another
+ * thread may keep the GIL for ever.
  */
 #include "budget.h"
 

@@ -2,21 +2,22 @@
 /*
  * context.c -- timeout, timeout_at, move_on_after and shield: scopes as Python sees them.
  *
- * The object holds a limit; entered, it has an entry on its thread's list.  What must hold: the
- * list and the library's own stack are the same, innermost first.  A scope that is left out of
- * order, or is destroyed entered, is taken out from between: the library leaves those inside it
- * too, so they are entered again.
+ * The object holds a limit.  While the scope is entered, the object has an entry on the list of its
+ * thread.  What must hold: this list and the library's own stack have the same scopes in the same
+ * order, innermost first.  A scope that is left out of order, or is destroyed while it is entered,
+ * is removed from the middle.  The library then leaves the scopes inside it as well, so these are
+ * entered again.
  *
- * Another thread may give a scope that is entered another deadline, or cancel it, which gives it
- * the deadline `now`: it holds the GIL, without which no scope is entered, left or delivered.  It
- * does so while nothing has been raised, which nobody can know once the deadline has passed: then a
- * cancel changes nothing, and a new deadline is for the scope's own thread alone to give.  Our list
- * is changed first, then the library's: where that expires in between, nothing is due by ours and
- * nothing is cut (hooks.c).
+ * Another thread may reschedule an entered scope, or cancel it, which sets its deadline to now.
+ * That thread holds the GIL, and no scope is entered, left or delivered without the GIL.  This
+ * works only while nothing has been raised for the scope.  Once the deadline has passed, no other
+ * thread can know that: then a cancel changes nothing, and only the scope's own thread may set a
+ * new deadline.  Our list is changed first and the library's stack second.  If the library's
+ * deadline expires in between, nothing is due by our list and nothing is cut (hooks.c).
  *
- * Whether a scope has expired is decided by one look at the clock, when it is left: a body that
- * ends after its deadline has not ended in time, whether or not anybody has acted on that yet.
- * Nothing is raised or cut before the deadline, so nothing that was is missed by this.
+ * One look at the clock, when the scope is left, decides whether it has expired.  A body that ends
+ * after its deadline is late, whether or not anything was raised or cut.  Nothing is raised or cut
+ * before the deadline, so this look misses no expiry.
  */
 #include "context.h"
 

@@ -1,21 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * defer.c -- whether a raise is deferred because of where a thread is.
+ * defer.c -- whether a raise is deferred because of the place where the thread is.
  *
- * Nothing is raised in a critical function (frames.h).  But what hangs there is not to hang for
- * ever:
- * - code that computes in an `__enter__` or `__exit__` may do so until the grace is over; where
- *   only its name says that a function takes or gives back something (`acquire_image`), for
- *   ALLOWANCE of processor time past its deadline.  The grace is a time of day: code that waited
- *   until it was over and then has its lock computes only once it has used processor time since;
- * - a wait for a lock is ended when it is found to be one: where it goes round its loop, or in the
- *   wait itself, in which the lock has not been taken;
- * - in a worker thread's `__exit__` such a wait is ended only once the grace is over;
- * - in Thread.join up to 3.12 the wait ends by itself (wait.c);
- * - a wait in an `__exit__` for a thread (that of ThreadPoolExecutor) is ended once the grace is
- *   over: then that thread has the deadline too (lend.c);
- * - in a destructor, which throws away what it raises, only such a wait is ended, once the grace is
- *   over: a collection may run millions of destructors, none of which hangs.
+ * Nothing is raised in a critical function (frames.h).  But code that hangs there must end:
+ * - Code that computes in an `__enter__` or `__exit__` has until the grace is over.  A function
+ *   that is critical by its name alone (`acquire_image`) has ALLOWANCE of processor time past its
+ *   deadline.  The grace is a time of day, and code that only waited through it has not computed:
+ *   such code counts as computing once it has used processor time since.
+ * - A wait for a lock is ended when it is recognised: at the point where it repeats its loop, or in
+ *   the wait itself, before the lock is taken.
+ * - In a worker thread's `__exit__` such a wait is ended only after the grace.
+ * - In Thread.join up to 3.12 the wait ends by itself (wait.c).
+ * - A wait in an `__exit__` for a thread (as ThreadPoolExecutor has it) is ended after the grace.
+ *   From then on the awaited thread has the deadline too (lend.c).
+ * - A destructor throws exceptions away.  There only a wait for a lock is ended, after the grace: a
+ *   collection may run millions of destructors, and that is no hang.
  */
 #include "defer.h"
 

@@ -8,7 +8,7 @@
  *    the interpreter's that run no code of the program's.)
  * 2. Nothing is raised outside the body of the scope that it is for: not in a destructor or the
  *    callback of a weak reference, not in `__enter__` or `__exit__`, not between a `with`
- *    statement's `__exit__` and its end, not after it.  (What may hang there: defer.c.)
+ *    statement's `__exit__` and its end, not after it.  (Code that hangs there: defer.c.)
  * 3. A scope whose `with` statement is over has been left, however it ended (method.c).
  * 4. Every enclosing `with`, `finally` and `except` runs; `with lock:` has given its lock back.
  *
@@ -27,9 +27,9 @@
  *
  *     any --`__exit__`--> LEFT            any --reschedule--> ARMED
  *
- * Who moves it: the library's thread asks (hooks.c); the raiser, with the GIL, finds NOTIFIED and
- * SWALLOWED (coopdl_py_look); the thread itself finds the same when it looks at our signal, and
- * makes RAISED, LEFT and ARMED.  All hold the GIL, so no two of them at once.
+ * The library's thread asks (hooks.c).  The raiser makes the transitions to NOTIFIED and SWALLOWED
+ * (coopdl_py_look), and so does the thread itself when it looks at our signal.  Only the thread
+ * itself makes those to RAISED, LEFT and ARMED.  Each transition is made with the GIL held.
  *
  * Ways to a safe point, all of which ask `due`:
  * - the main thread looks at our signal, in the interpreter's loop and in C code that waits or

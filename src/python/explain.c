@@ -2,9 +2,9 @@
 /*
  * explain.c -- what a deadline has ended, as text and as attributes of the exception.
  *
- * It is put together when the exception is made: the library keeps it no longer than until
- * another scope is entered at the same depth.  The error of a budget, which all threads are
- * inside, says of the others too what they were in.
+ * The explanation is composed when the exception is made, because the library keeps the facts only
+ * until another scope is entered at the same depth.  All threads are inside a budget, so the error
+ * of a budget also says what the other threads were doing.
  */
 #include "explain.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * frame_id.c -- what tells the frames of the functions that run apart.
+ * frame_id.c -- an identity for the frame of a running function.
  *
- * From 3.11 on a frame object is made when somebody asks for one, of a frame of the interpreter's:
- * that is what stays the same, and what the thread state has.
+ * From 3.11 on the interpreter makes a frame object only on request.  The interpreter's own frame,
+ * which the thread state points to, stays the same and serves as the identity.
  */
 #include "frame_id.h"
 

@@ -1,34 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * frames.c -- where a thread is, and at which places an exception may be raised in it.
+ * frames.c -- where a thread is, and where an exception may be raised in it.
  *
  * Three kinds of places are not safe.
- * - From 3.11 on handlers are found in a table, by the offset of the instruction that fails.  The
- *   interpreter looks at its signals on a jump backwards too, and looks an error there up at the
- *   wrong offset: up to 3.12 at the instruction before the jump's target, from 3.13 on at the jump
- *   itself.  Neither need lie in the `try` or `with` that the loop is in.
- * - From 3.14 on the interpreter looks at its signals behind the call of `__enter__` too, before
- * the `with` has begun: what that has taken is given back by nobody.  The frame's stack tells
- * whether the call has returned: its result is there in the place of what was called and its
- * object.
- * - Critical functions (frames.h), and what they call.  What an `__enter__` has taken is given back
- *   by nobody until it has returned; what an `__exit__` has not given back stays taken; what a
- *   destructor raises is thrown away; what is raised in Thread.join's function for a lock (up to
- *   3.12) marks a thread as ended that runs.  But not where the scope was entered in one: what is
- *   raised goes no further than the scope's `with` statement, whose function it is to handle it.
+ * - From 3.11 on the interpreter finds handlers in a table, by the offset of the failing
+ *   instruction.  It looks at its signals at a jump backwards too, but looks up an error raised
+ *   there at the wrong offset: up to 3.12 at the instruction before the jump's target, from 3.13 on
+ *   at the jump itself.  That offset may lie outside the `try` or `with` that the loop is in.
+ * - From 3.14 on the interpreter looks at its signals after the call of `__enter__` too, before the
+ *   `with` has begun.  An exception there skips `__exit__`.  The stack of the frame tells whether
+ *   the call has returned: its result is in the place of the callable and its object.
+ * - Critical functions (frames.h), and the functions that they call.  Until `__enter__` has
+ *   returned, no code gives back a resource that it has taken; a resource that `__exit__` has not
+ *   given back stays taken; a destructor throws its exceptions away; up to 3.12 an exception in
+ *   Thread.join's function for a lock marks a running thread as ended.  A critical function in
+ *   which the scope itself was entered does not count: the exception stops at the `with` statement
+ *   of the scope, inside that function.
  *
- * A safe point lies before an instruction of a frame that is in none of them: at the target of a
- * jump backwards, at the beginning of a function, at the beginning of the body of a `with` (up to
- * 3.13: what is deferred at each `with` would come before the name behind its `as` is bound), and
- * behind a call that the same handler covers.  There the interpreter itself might have raised, but
- * between the body of a `with` and its `__exit__` it might not, nor between that and what follows.
+ * A safe point lies before an instruction of a frame that is in none of these places: at the target
+ * of a jump backwards, at the beginning of a function, at the beginning of the body of a `with`,
+ * and after a call that the same handler covers.  (From 3.14 on the beginning of the body is none:
+ * an exception deferred at each `with` would come before the name after `as` is bound.)  The
+ * interpreter itself might raise at each of these points.  It never raises between the body of a
+ * `with` and `__exit__`, nor between `__exit__` and the next statement.
  *
  * A thread that waits for a lock in an `__enter__` again and again, with a time-out
- * (threading.Semaphore.acquire), does not return to its caller for long.  It has not got what it
- * waits for when it goes round its loop: that is a safe point too.
+ * (threading.Semaphore.acquire), does not return to its caller for long.  Where it repeats its loop
+ * it does not have the lock, so that is a safe point too.
  *
- * What must hold: with the GIL the thread stands still; where it holds no GIL it is in a call of a
- * C function, or between two instructions where the interpreter looks at its signals.
+ * What must hold: the caller has the GIL, so the other thread stands still.  That thread is in a
+ * call of a C function, or between two instructions where the interpreter looks at its signals.
  */
 #include "frames.h"
 

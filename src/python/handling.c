@@ -2,21 +2,23 @@
 /*
  * handling.c -- whether an exception that was raised is being handled.
  *
- * While it is, its thread is left alone until the grace is over; if not, it was swallowed, and is
- * raised again.  It is being handled
- * - where the interpreter says so of it, or of an exception in whose context it is: in the thread,
- *   or in a coroutine or generator that it went through and that is suspended in its clean-up,
- * while the thread runs an event loop;
- * - where the interpreter prints it and ends, in the main thread;
- * - on its way to a handler: destructors run while it unwinds the stack, a Task keeps it for the
- *   awaiting coroutine.  The interpreter does not say so.  But the object exists, which a swallowed
- *   exception mostly does not; so for a moment that is believed;
- * - in the main thread where the budget is over and the object exists: a program that caught the
- *   exception and keeps it is ending itself, as after Ctrl-C, mostly outside of any handler. pytest
- *   catches it, and then writes its report.  A scope has an end by which such a block is over; the
- *   budget has none.  In other threads a Future keeps it, and its thread goes on to the next task.
+ * A thread that handles the exception is not disturbed until the grace is over.  Otherwise the
+ * exception was swallowed, and is raised again.  The exception is being handled in these cases:
+ * - The interpreter handles it, or handles an exception that has it as a context.  This is looked
+ *   up in the thread, and, while the thread runs an event loop, in each coroutine or generator that
+ *   the exception went through and that is suspended in its clean-up.
+ * - The interpreter prints it and ends, in the main thread.
+ * - It is on its way to a handler: destructors run while the stack unwinds, and a Task keeps the
+ *   exception for the awaiting coroutine.  The interpreter does not show this state.  But the
+ *   exception object exists, and a swallowed exception mostly does not, so the existence counts as
+ *   handling for a moment.
+ * - The budget is over and the object exists, in the main thread.  A program that has caught the
+ *   exception and keeps it is ending itself, as after Ctrl-C, mostly outside any handler: pytest
+ *   catches it and then writes its report.  A scope has an end that ends such a program's block;
+ *   the budget has none.  In other threads the object may be kept by a Future while the thread goes
+ *   on to its next task, so there the existence does not count.
  *
- * A KeyboardInterrupt that is being handled when the deadline passes is left alone for a moment.
+ * A KeyboardInterrupt that is being handled when the deadline passes is not disturbed for a moment.
  */
 #include "handling.h"
 

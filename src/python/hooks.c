@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * hooks.c -- what the library asks when a thread's deadline has passed, and the beginning and the
- * end of what is raised.
+ * hooks.c -- the answers to the library's question about a thread whose deadline has passed; and
+ * the start and end of raising.
  *
- * The main thread is reached from here: the interpreter's function that marks a signal as received
- * needs no GIL.  Only Python's side of that signal is used: what the kernel does with it stays as
- * it was.  All else is left to the raiser.
+ * This file reaches the main thread, because the interpreter's function that marks a signal as
+ * received needs no GIL.  Only Python's side of that signal is used; the kernel's action stays as
+ * it was.  The raiser does everything else.
  */
 #include "hooks.h"
 

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * lend.c -- the deadline of a thread that joins another holds for that other too.
+ * lend.c -- a thread that joins another one lends it its deadline.
  *
- * A scope whose grace is over and whose thread waits in Thread.join, as the end of a `with
- * ThreadPoolExecutor():` and of asyncio.run do, can be ended only by the thread that is joined.  So
- * that thread is put inside the deadline: its calls are cut and it is raised in, as if the scope
- * were its own, for as long as the scope is entered.  (As with priority inheritance, the wait is
- * inherited.)
+ * At the end of a `with ThreadPoolExecutor():` and of asyncio.run a thread waits in Thread.join. If
+ * the grace of its scope is over, only the joined thread can end that wait.  So the joined thread
+ * is put inside the deadline: its calls are cut and it is raised in, as if the scope were its own,
+ * until the scope is left.  (The wait is inherited, as in priority inheritance.)
  *
- * The thread is given LENT to end; until then the one that joins it is not raised in.
+ * The joined thread has LENT to end.  Until then nothing is raised in the joining thread.
  */
 #include "lend.h"
 

@@ -1,36 +1,36 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * meet.c -- the threads that the budget's end finds, which have never been in a scope.
+ * meet.c -- threads that have never been in a scope, found by the budget's end.
  *
- * A thread is raised in by its state, which is not known of one that has not come to us: the system
- * knows it by a number that the state (up to 3.10) does not have.  So it is asked: its kick's
- * handler notes the state that the interpreter knows it by, and the raiser looks for that among
- * those of the main interpreter.
+ * To raise in a thread takes its thread state.  The system knows the thread by a number, which the
+ * state does not have up to 3.10.  So the thread is asked: the handler of its kick notes the state
+ * that the interpreter knows it by, and the raiser looks for that state among the states of the
+ * main interpreter.
  *
  *     UNKNOWN --kick--> seen --raiser--> WORKER --its state is gone (coopdl_py_lose)--> UNKNOWN
- *                            `---------> UNKNOWN, and cut: it runs no Python, or in another
- *                                        interpreter
+ *                            `---------> UNKNOWN, and cut: the thread runs no Python, or runs in
+ *                                        another interpreter
  *
  * What must hold:
- * 1. The handler calls nothing but what reads the thread's own memory.
- * 2. What it has noted may be old: the raiser only compares it, and only with states that are there
+ * 1. The handler only reads the thread's own memory.
+ * 2. The noted state may be old.  The raiser only compares it, and only with states that exist
  *    while it has the GIL.
- * 3. Until a thread has been asked nothing of it is cut.  One whose handler does not run (it has
- *    the signal blocked) is cut after PATIENCE visits.
+ * 3. Until a thread has been asked, none of its calls is cut.  A thread whose handler does not run
+ *    (the signal is blocked) is cut after VISITS visits.
  *
  * Interleavings.
- * - The thread enters its first scope meanwhile: it finds the same record, and attaches it.
- * - A thread of a C library runs Python for a moment, and no longer when the raiser looks: it is
- *   found to run none, and is cut.  It is asked again at each kick.
- * - It ends: its record is given back by itself, if it has ever asked for it; else it stays, and is
- *   asked about by nobody.
+ * - The thread enters its first scope meanwhile.  It finds the same record, and attaches it.
+ * - A thread of a C library runs Python for a moment, and has left it when the raiser looks.  The
+ *   raiser finds that the thread runs no Python, and its calls are cut.  Each kick asks it again.
+ * - The thread ends.  If it has ever asked for its record, it gives the record back; otherwise the
+ *   record stays, and nothing asks about it.
  */
 #include "meet.h"
 
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { PATIENCE = 5 };
+enum { VISITS = 5 };
 
 /* Whether any thread is to be met. */
 static _Atomic bool meeting;
@@ -54,7 +54,7 @@ bool coopdl_py_is_seen(const struct thread *thread)
 enum coopdl_verdict coopdl_py_unseen(struct thread *thread)
 {
     atomic_store(&meeting, true);
-    return atomic_fetch_add(&thread->unanswered, 1) < PATIENCE ? COOPDL_KICK : COOPDL_CUT;
+    return atomic_fetch_add(&thread->unanswered, 1) < VISITS ? COOPDL_KICK : COOPDL_CUT;
 }
 
 bool coopdl_py_meet(struct thread *thread)

@@ -2,16 +2,17 @@
 /*
  * method.c -- the `__enter__` and `__exit__` of a scope.
  *
- * A `with` statement looks both up, calls `__enter__`, and keeps `__exit__` on the stack of its
- * frame until it has called that.  If it never does (the interpreter has raised where the handler
- * does not apply: cpython issue 130279; a tool has unwound the frame), the method goes with the
- * frame.  So the method is an object of our own, and what must hold is: an `__exit__` that was
- * looked up before its scope was entered, and is destroyed without having been called, was that of
- * a `with` statement that is over.  The scope is left then and there, in the thread of the
- * statement.
+ * A `with` statement looks up both methods, calls `__enter__`, and keeps `__exit__` on the stack of
+ * its frame until it calls that.  The call may never come: the interpreter has raised where the
+ * handler does not apply (cpython issue 130279), or a tool has unwound the frame.  Then the method
+ * is destroyed with the frame.
  *
- * Whoever enters a scope without looking `__exit__` up in it before (ExitStack, a test's set-up, a
- * call of `__enter__`) is not a `with` statement, and leaves the scope at any time.
+ * So the method is an object of our own.  What must hold: an `__exit__` that was looked up before
+ * its scope was entered, and that is destroyed without a call, belonged to a `with` statement that
+ * is over.  The scope is left at that moment, in the thread of the statement.
+ *
+ * Code that enters a scope without looking up `__exit__` first (ExitStack, the set-up of a test, a
+ * call of `__enter__`) is no `with` statement, and may leave the scope at any time.
  */
 #include "method.h"
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * monitor.c -- seeing a thread's instructions and errors, from 3.12 on: by sys.monitoring.
+ * monitor.c -- watches a thread's instructions and errors, from 3.12 on, by sys.monitoring.
  *
- * It tells of all threads that run the same code; those that are not meant go on.  The functions of
- * sys.monitoring are fetched once, in a thread of the program's: the raiser calls only what the
- * interpreter itself put there.  Where none of its numbers for tools is free, nothing is seen, the
- * log says so, and calls are cut without an exception in between.
+ * sys.monitoring reports every thread that runs the watched code; the callback ignores threads that
+ * are not watched.  Its functions are fetched once, in a thread of the program: the raiser calls
+ * only functions that the interpreter itself has put there.  If all tool numbers are taken, nothing
+ * is watched, the log says so, and calls are cut without an exception.
  */
 #include "watch.h"
 

@@ -2,15 +2,15 @@
 /*
  * raiser.c -- the thread that waits for the GIL in the place of the library's thread.
  *
- * The library's thread, which runs the hook (hooks.c), never waits for the GIL: a thread that holds
- * it for long (a regular expression) may itself be what the next deadline is to end.  The raiser
- * does the waiting.  The hook wakes it and answers with what it found at its last look; so a scope
- * may be left with the GIL held.
+ * The library's thread, which runs the hook (hooks.c), never waits for the GIL: the thread that
+ * holds the GIL for long (in a regular expression) may be the one that the next deadline must end.
+ * The raiser waits instead.  The hook wakes the raiser and answers with the result of the raiser's
+ * last look, so a scope may be left while the GIL is held.
  *
- * What must hold: nothing of the program runs here (rule 1 of expiry.c).  The raiser holds the GIL
- * from PyEval_RestoreThread to PyEval_SaveThread without a break, since it evaluates nothing; and
- * as long the collector is off, whose finalizers and callbacks would run on the thread that happens
- * to allocate.  No other thread can see that it is off.
+ * What must hold: nothing of the program runs on this thread (rule 1 of expiry.c).  The raiser
+ * evaluates nothing, so it holds the GIL from PyEval_RestoreThread to PyEval_SaveThread without a
+ * break.  For that time the collector is off, since finalizers and callbacks run on whichever
+ * thread allocates.  No other thread can see that the collector is off.
  */
 #include "raiser.h"
 

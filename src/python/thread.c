@@ -2,14 +2,15 @@
 /*
  * thread.c -- the records of threads, and the lists of entries in them.
  *
- * A record is claimed by the first scope of a thread and given back when the thread ends.  The
- * record of a thread that another one lends a deadline to may be claimed by that other: then the
- * thread finds it by its number.  So may the record of one that the budget's end has found
- * (meet.c). In a forked child only the forking thread's is left.
+ * The first scope of a thread claims a record, and the end of the thread gives the record back.
+ * Another thread that lends a deadline may claim the record first, and so may the budget's end
+ * (meet.c); then the thread finds the record by its number.  In a forked child only the record of
+ * the forking thread is left.
  *
- * The budget.  Which threads are inside it the library says, by asking about them when it has
- * ended: those that COOPDL_EXCLUDE_THREADS names are not.  From then on `base` is a record's own
- * entry for it, unless a deadline is lent to the thread.  The main thread is inside from the start.
+ * The library says which threads are inside the budget, by asking about them after the budget's
+ * end.  Threads that COOPDL_EXCLUDE_THREADS names are not inside.  From then on `base` is the
+ * record's own entry for the budget, unless a deadline is lent to the thread.  The main thread is
+ * inside from the start.
  */
 #include "thread.h"
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * trace.c -- seeing a thread's instructions and errors, up to 3.11: by a trace function in C.
+ * trace.c -- watches a thread's instructions and errors, up to 3.11, by a trace function in C.
  *
- * A program's own trace function (a debugger, coverage) goes on: ours calls it, and its object
- * stays where sys.gettrace() finds it.  Where the program sets another one meanwhile, ours is put
- * in front of that at the next look.
+ * The trace function of the program (of a debugger, or of coverage) goes on: ours calls it, and its
+ * object stays where sys.gettrace() finds it.  If the program sets another trace function
+ * meanwhile, ours is put in front of that one at the next look.
  *
- * The fields of the thread's state are written here, not by the interpreter's function for that: an
- * audit hook of the program's would run, on the raiser's thread (rule 1 of expiry.c).
+ * This file writes the fields of the thread state itself.  The interpreter's function would run the
+ * program's audit hooks, on the raiser's thread (rule 1 of expiry.c).
  */
 #include "watch.h"
 

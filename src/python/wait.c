@@ -2,39 +2,40 @@
 /*
  * wait.c -- a wait of one thread for another ends at the deadline.
  *
- * The interpreter looks at no signals where a worker thread waits for a lock, and takes any error
- * of that wait for "acquired": nothing may end it from outside.  So the C functions behind the
- * methods that wait (of locks, those of multiprocessing too, of SimpleQueue, and from 3.13 on of
- * what Thread.join waits for) are replaced, where the descriptors find them, by ones that ask the
- * original with the time that is left.  All else in the standard library waits by these.
+ * In a worker thread the interpreter looks at no signals while it waits for a lock, and takes any
+ * error of that wait for "acquired".  So nothing may end the wait from outside.  Instead, the C
+ * functions of the methods that wait are replaced where the descriptors find them: those of locks,
+ * of multiprocessing's locks, of SimpleQueue, and from 3.13 on of the object that Thread.join waits
+ * for.  The replacement calls the original with the time that is left.  All other waits of the
+ * standard library use these methods.
  *
  * What must hold:
- * 1. Whoever is in no scope gets the original with the very arguments of the call, and so does a
- *    call with arguments that are not plain.  The method's name, signature and flags stay.
- * 2. What the original has got is the caller's, whatever the time is: an exception is raised only
- *    behind a call of the original that has said "not got".  A deadline that passes while the
+ * 1. A thread in no scope gets the original with the very arguments of its call, and so does a call
+ *    whose arguments are not plain.  The method's name, signature and flags stay.
+ * 2. If the original has acquired, the caller has acquired, whatever the time is.  An exception is
+ *    raised only after the original has returned "not acquired".  A deadline that passes while the
  *    original returns with the lock is raised at the next safe point, as everywhere.
- * 3. Never early: each time that the original comes back with nothing, the clock is looked at.
- * 4. What is not to be raised yet (it is being handled; defer.c) is asked about again, after 1, 2,
- *    4 ms and so on.  In between the wait is for the lock itself.
- *    So it is from the budget's end on, until the library has asked about the thread (thread.c).
- * 5. A deadline may come nearer meanwhile (context.c).  The wait is cut then, and looks at the
- * clock: the original has been asked with a time-out, which has run out.  Where nothing cuts it
- * (without the preload), or the original looks at the clock itself (Thread.join from 3.13 on), it
- * is looked at every 100 ms.
- * 6. The end of Condition.wait, which takes back the lock that it has released, is not ended: its
- *    caller would release what somebody else has.
+ * 3. Never early: the clock is read each time that the original returns without the lock.
+ * 4. An exception that must not be raised yet (one is being handled; defer.c) is considered again
+ *    after 1, 2, 4 ms and so on.  In between the wait is for the lock itself.  The same holds from
+ *    the budget's end on, until the library has asked about the thread (thread.c).
+ * 5. A deadline may come nearer during the wait (context.c).  The wait is cut then and reads the
+ *    clock, since the original was called with a time-out.  Without the preload nothing cuts the
+ *    wait, and from 3.13 on Thread.join reads the clock itself: in both cases the wait ends every
+ *    100 ms to read the clock.
+ * 6. The end of Condition.wait takes back the lock that it has released, and is not ended: the
+ *    caller would release a lock that another thread has.
  *
- * Thread.join of up to 3.12 takes an exception in its acquire for a sign that the lock was had, and
- * marks the thread as ended.  So there, in any thread, the acquire says that it has not got the
- * lock, as with a time-out, and the exception is raised behind join's call (expiry.c).
+ * Up to 3.12 Thread.join takes an exception in its acquire for success, and marks the thread as
+ * ended.  So there, in any thread, the acquire returns "not acquired", as after a time-out, and the
+ * exception is raised after the call of join (expiry.c).
  *
- * SimpleQueue.get of up to 3.12 computes its time-out anew where a signal has ended its wait, and
- * takes one that has run out for none: without the preload, where no wrapper ends the wait after
- * that, a kick just after the time-out would make it wait for ever.  So there nothing is waited for
- * in the original from AHEAD before the deadline on, when a kick may come (poll_queue).
+ * Up to 3.12 SimpleQueue.get computes its time-out anew after a signal, and takes a time-out that
+ * has run out for none.  Without the preload no wrapper ends that wait, so a kick just after the
+ * time-out would make it wait for ever.  So the original is not called with a time-out from AHEAD
+ * before the deadline on, when a kick may come (poll_queue).
  *
- * The methods' definitions are static: they are shared by all interpreters, and outlive them.
+ * The methods' definitions are static: all interpreters share them, and they outlive each of them.
  */
 #include "wait.h"
 
