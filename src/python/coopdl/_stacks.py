@@ -33,11 +33,10 @@ def _arm(number: int) -> None:
 def _start() -> None:
     if not hasattr(os, 'memfd_create'):
         return
-    number = next((n for n in _CHOICE if signal.getsignal(n) == signal.SIG_DFL), None)
-    if number is None:
-        return
-    _arm(number)
-    os.register_at_fork(after_in_child=lambda: _arm(number))
+    free = [n for n in _CHOICE if signal.getsignal(n) == signal.SIG_DFL]
+    if free:
+        _arm(free[0])
+        os.register_at_fork(after_in_child=lambda: _arm(free[0]))
 
 
 _start()
