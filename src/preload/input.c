@@ -75,7 +75,7 @@ ssize_t coopdl_timed_readv(int fd, const struct iovec *iov, int n)
     ssize_t got = coopdl_real.readv(fd, iov, n);
     if (unlikely(got == 0) && readv_end_is_cut(fd, iov, n))
         return coopdl_cut_on(thread, fd, "readv");
-    if (unlikely(got == 0) && coopdl_end_is_ours(fd, true) && coopdl_moves(iov, n))
+    if (unlikely(got == 0) && coopdl_moves(iov, n) && coopdl_end_is_ours(fd, true))
         return coopdl_reset_by_us();
     return coopdl_kicked(got, ON_DESCRIPTOR, "readv");
 }

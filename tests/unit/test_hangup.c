@@ -111,6 +111,7 @@ Test(hangup, unread_data_is_not_dropped_and_its_end_is_an_error_first)
         ssize_t got = read_by[i](c.client, &byte);
         cr_expect(got == 1 && byte == 'x', "%zu: %zd", i, got);
         expect(recv(c.client, &byte, 1, MSG_PEEK) == -1 && errno == ECONNRESET);
+        expect(readv(c.client, &(struct iovec){.iov_base = &byte}, 1) == 0); /* asks for nothing */
         got = read_by[i](c.client, &byte);
         cr_expect(got == -1 && errno == ECONNRESET, "%zu: %zd", i, got);
         expect(read_by[i](c.client, &byte) == 0);
