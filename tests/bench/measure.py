@@ -126,6 +126,16 @@ class Tools:
         """A JSON object that it prints: names, and for each its figures or why there are none."""
         return json.loads(self.run(command, settings, limit))
 
+    def ruby(self, script, *arguments):
+        """The series of a script of this directory; None where the gem is not built."""
+        ruby = shutil.which('ruby')
+        extension = os.path.join(self.build, 'src', 'ruby', 'ext')
+        if not ruby or not os.path.isdir(extension):
+            return None
+        path = os.path.join(HERE, '..', '..', 'src', 'ruby', 'lib') + ':' + extension
+        return self.series([ruby, os.path.join(HERE, script), *arguments],
+                           dict(self.preload, RUBYLIB=path))
+
     def seconds(self, command, settings=None):
         begun = time.perf_counter()
         self.run(command, settings)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """rows_late.py -- how late after its deadline what a scope ends has ended."""
 import os
-import shutil
 import time
 
 from measure import HERE, Failed, Row, percentile, skipped
@@ -49,14 +48,10 @@ def in_python(tools):
 
 
 def in_ruby(tools):
-    ruby = shutil.which('ruby')
-    extension = os.path.join(tools.build, 'src', 'ruby', 'ext')
-    if not ruby or not os.path.isdir(extension):
+    series = tools.ruby('late.rb', '20' if tools.quick else '100')
+    if series is None:
         yield skipped('Ruby: late', 'the gem is not built')
         return
-    path = os.path.join(HERE, '..', '..', 'src', 'ruby', 'lib') + ':' + extension
-    series = tools.series([ruby, os.path.join(HERE, 'late.rb'), '20' if tools.quick else '100'],
-                          dict(tools.preload, RUBYLIB=path))
     for what, (peer, mine, theirs) in series.items():
         if isinstance(mine, str):
             yield skipped(f'Ruby: {what}', mine)

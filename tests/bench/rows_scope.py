@@ -2,7 +2,6 @@
 """rows_scope.py -- what a scope costs that is entered and left: in C, Python and Ruby."""
 import glob
 import os
-import shutil
 import statistics
 
 from measure import HERE, ratio, skipped
@@ -49,17 +48,12 @@ def in_python(tools):
 
 
 def in_ruby(tools):
-    ruby = shutil.which('ruby')
-    extension = os.path.join(tools.build, 'src', 'ruby', 'ext')
-    if not ruby or not os.path.isdir(extension):
-        yield skipped('Ruby: Coopdl.timeout(10) {}', 'the gem is not built')
-        return
-    path = os.path.join(HERE, '..', '..', 'src', 'ruby', 'lib') + ':' + extension
-    rounds = '10' if tools.quick else '50'
+    what = 'Ruby: Coopdl.timeout(10) {}'
     for peer, most in (('stdlib', 0.02), ('0.6.1', 0.15)):
-        series = tools.series([ruby, os.path.join(HERE, 'scope.rb'), peer, rounds],
-                              dict(tools.preload, RUBYLIB=path))
-        what = 'Ruby: Coopdl.timeout(10) {}'
+        series = tools.ruby('scope.rb', peer, '10' if tools.quick else '50')
+        if series is None:
+            yield skipped(what, 'the gem is not built')
+            return
         if isinstance(series['peer'], str):
             yield skipped(what, series['peer'])
             continue

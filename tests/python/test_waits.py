@@ -328,9 +328,12 @@ class Transparent(Worker, unittest.TestCase):
             assert ended
         '''], check=True)
 
-    def test_without_the_preload(self):
+    def run_without_the_preload(self, source):
         environment = {'PATH': '/usr/bin:/bin', 'PYTHONPATH': ':'.join(filter(None, sys.path))}
-        subprocess.run([sys.executable, '-c', '''if True:
+        subprocess.run([sys.executable, '-c', source], check=True, env=environment)
+
+    def test_without_the_preload(self):
+        self.run_without_the_preload('''if True:
             import faulthandler, queue, threading, time, coopdl
             faulthandler.dump_traceback_later(20, exit=True)
             assert not coopdl.preloaded()
@@ -354,12 +357,11 @@ class Transparent(Worker, unittest.TestCase):
             thread.join()
             event.set()
             assert len(ended) == 5, ended
-        '''], check=True, env=environment)
+        ''')
 
     def test_many_without_the_preload(self):
         """CPython took a time-out that had just run out for none, and waited for ever."""
-        environment = {'PATH': '/usr/bin:/bin', 'PYTHONPATH': ':'.join(filter(None, sys.path))}
-        subprocess.run([sys.executable, '-c', '''if True:
+        self.run_without_the_preload('''if True:
             import faulthandler, queue, threading, coopdl
             faulthandler.dump_traceback_later(60, exit=True)
             ended = []
@@ -374,4 +376,4 @@ class Transparent(Worker, unittest.TestCase):
             thread.start()
             thread.join()
             assert len(ended) == 500, ended
-        '''], check=True, env=environment)
+        ''')
