@@ -23,6 +23,7 @@
 
 #include "core/ending.h"
 #include "core/evidence.h"
+#include "core/hangup.h"
 #include "core/kick.h"
 #include "core/policy.h"
 #include "core/probe.h"
@@ -111,6 +112,14 @@ bool coopdl_end_is_cut(int fd)
 {
     struct coopdl_thread *thread = coopdl_self;
     return coopdl_budgeted && coopdl_cutting(thread) && coopdl_left_by_writer(thread, fd);
+}
+
+bool coopdl_end_is_reset(int fd, bool consumed)
+{
+    if (!coopdl_end_is_ours(fd, consumed))
+        return false;
+    errno = ECONNRESET;
+    return true;
 }
 
 bool coopdl_is_blocking(int fd)

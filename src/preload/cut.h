@@ -245,12 +245,13 @@ bool coopdl_would_wait(int fd, short events);
  * and the writer may have ended by the same budget (core/ending.c). */
 bool coopdl_end_is_cut(int fd);
 
-/* What a read gives at an end of file that a hang-up has made (coopdl_end_is_ours). */
-static inline ssize_t coopdl_reset_by_us(void)
-{
-    errno = ECONNRESET;
-    return -1;
-}
+/* A read has found the end of file: whether it fails with ECONNRESET, since a hang-up has made that
+ * end and no other read has told (core/hangup.h).  `consumed`: this read tells. */
+bool coopdl_end_is_reset(int fd, bool consumed);
+
+/* What a read that has found the end of file gives: `cut`, an error, or 0. */
+#define END_OF_FILE(fd, consumed, cut)                                                             \
+    (coopdl_end_is_cut(fd) ? (cut) : coopdl_end_is_reset(fd, consumed) ? -1 : 0)
 
 /* Whether this descriptor is in blocking mode. */
 bool coopdl_is_blocking(int fd);
@@ -287,12 +288,8 @@ bool coopdl_open_mask(const sigset_t *mask, sigset_t *copy);
         if (unlikely(cutting) && moved < 0 && errno == EAGAIN && !((flags)&MSG_DONTWAIT) &&        \
             coopdl_is_blocking(fd))                                                                \
             return coopdl_cut_on(coopdl_self, fd, call);                                           \
-        if (unlikely(moved == 0) && (end)) {                                                       \
-            if (coopdl_end_is_cut(fd))                                                             \
-                return coopdl_cut_on(coopdl_self, fd, call);                                       \
-            if (coopdl_end_is_ours(fd, !((flags)&MSG_PEEK)))                                       \
-                return coopdl_reset_by_us();                                                       \
-        }                                                                                          \
+        if (unlikely(moved == 0) && (end))                                                         \
+            return END_OF_FILE(fd, !((flags)&MSG_PEEK), coopdl_cut_on(coopdl_self, fd, call));     \
         return coopdl_kicked(moved, ON_DESCRIPTOR, call);                                          \
     }
 

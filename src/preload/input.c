@@ -40,9 +40,7 @@ __attribute__((noinline, cold)) static ssize_t read_nothing(ssize_t got, int fd,
 {
     if (got < 0)
         return coopdl_failed("read", ON_DESCRIPTOR, coopdl_called_from(returns_to));
-    if (size && coopdl_end_is_cut(fd))
-        return cut_read(fd, returns_to);
-    return size && coopdl_end_is_ours(fd, true) ? coopdl_reset_by_us() : 0;
+    return size ? END_OF_FILE(fd, true, cut_read(fd, returns_to)) : 0;
 }
 
 /* In one piece (src/meson.build): stdio.c knows it by where libc's read returns to.  The barrier
@@ -61,22 +59,14 @@ ssize_t coopdl_timed_read(int fd, void *buffer, size_t size)
     return likely(got > 0) ? got : read_nothing(got, fd, size, COOPDL_RETURNS_TO);
 }
 
-/* 0, where something was asked for. */
-static bool readv_end_is_cut(int fd, const struct iovec *iov, int n)
-{
-    return coopdl_end_is_cut(fd) && coopdl_moves(iov, n);
-}
-
 ssize_t coopdl_timed_readv(int fd, const struct iovec *iov, int n)
 {
     struct coopdl_thread *thread = coopdl_self;
     if (unlikely(coopdl_cutting(thread)) && coopdl_moves(iov, n) && coopdl_would_wait(fd, POLLIN))
         return coopdl_cut_on(thread, fd, "readv");
     ssize_t got = coopdl_real.readv(fd, iov, n);
-    if (unlikely(got == 0) && readv_end_is_cut(fd, iov, n))
-        return coopdl_cut_on(thread, fd, "readv");
-    if (unlikely(got == 0) && coopdl_moves(iov, n) && coopdl_end_is_ours(fd, true))
-        return coopdl_reset_by_us();
+    if (unlikely(got == 0) && coopdl_moves(iov, n))
+        return END_OF_FILE(fd, true, coopdl_cut_on(thread, fd, "readv"));
     return coopdl_kicked(got, ON_DESCRIPTOR, "readv");
 }
 
@@ -107,8 +97,8 @@ ssize_t coopdl_timed_preadv2(int fd, const struct iovec *iov, int n, off_t offse
         (offset == -1 ? coopdl_would_wait(fd, POLLIN) : read_at_would_wait(fd)))
         return coopdl_cut_at(coopdl_self, fd, "preadv2");
     ssize_t got = coopdl_real.preadv2(fd, iov, n, offset, flags);
-    if (unlikely(got == 0) && offset == -1 && readv_end_is_cut(fd, iov, n))
-        return coopdl_cut_at(coopdl_self, fd, "preadv2");
+    if (unlikely(got == 0) && offset == -1 && coopdl_moves(iov, n))
+        return END_OF_FILE(fd, true, coopdl_cut_at(coopdl_self, fd, "preadv2"));
     return coopdl_kicked(got, ON_DESCRIPTOR, "preadv2");
 }
 

@@ -136,8 +136,8 @@ ssize_t coopdl_timed_splice(int in, off64_t *in_offset, int out, off64_t *out_of
 {
     if (likely(!coopdl_cutting(coopdl_self))) {
         ssize_t moved = coopdl_real.splice(in, in_offset, out, out_offset, size, flags);
-        if (unlikely(moved == 0) && size && !in_offset && coopdl_end_is_cut(in))
-            return coopdl_cut_at(coopdl_self, in, "splice");
+        if (unlikely(moved == 0) && size && !in_offset)
+            return END_OF_FILE(in, true, coopdl_cut_at(coopdl_self, in, "splice"));
         return coopdl_kicked(moved, ON_DESCRIPTOR, "splice");
     }
     /* The flag is for the pipe; the other end may be a socket or a terminal, which have no offset.
@@ -149,8 +149,8 @@ ssize_t coopdl_timed_splice(int in, off64_t *in_offset, int out, off64_t *out_of
     TEST_CANCEL();
     ssize_t moved =
         ATTEMPT(coopdl_raw.splice(in, in_offset, out, out_offset, size, flags | SPLICE_F_NONBLOCK));
-    if (moved == 0 && size && !in_offset && coopdl_end_is_cut(in))
-        return coopdl_cut_at(coopdl_self, in, "splice");
+    if (moved == 0 && size && !in_offset)
+        return END_OF_FILE(in, true, coopdl_cut_at(coopdl_self, in, "splice"));
     return pipe_result(moved, flags, in, out, "splice");
 }
 
@@ -158,8 +158,8 @@ ssize_t coopdl_timed_tee(int in, int out, size_t size, unsigned int flags)
 {
     unsigned int how = unlikely(coopdl_cutting(coopdl_self)) ? flags | SPLICE_F_NONBLOCK : flags;
     ssize_t moved = coopdl_real.tee(in, out, size, how);
-    if (unlikely(moved == 0) && size && coopdl_end_is_cut(in))
-        return coopdl_cut_at(coopdl_self, in, "tee");
+    if (unlikely(moved == 0) && size)
+        return END_OF_FILE(in, false, coopdl_cut_at(coopdl_self, in, "tee"));
     return pipe_result(moved, flags, in, out, "tee");
 }
 

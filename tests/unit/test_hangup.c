@@ -98,10 +98,31 @@ static ssize_t reads_parts(int fd, void *byte)
     return readv(fd, &part, 1);
 }
 
+static ssize_t reads_at_no_offset(int fd, void *byte)
+{
+    struct iovec part = {.iov_base = byte, .iov_len = 1};
+    return preadv2(fd, &part, 1, -1, 0);
+}
+
+static ssize_t splices(int fd, void *byte)
+{
+    int ends[2];
+    cr_assert(pipe(ends) == 0);
+    ssize_t moved = splice(fd, NULL, ends[1], NULL, 1, 0);
+    int error = errno;
+    if (moved > 0)
+        cr_assert(read(ends[0], byte, 1) == 1);
+    close(ends[0]);
+    close(ends[1]);
+    errno = error;
+    return moved;
+}
+
 /* An answer without a length would look complete if its end came without an error. */
 Test(hangup, unread_data_is_not_dropped_and_its_end_is_an_error_first)
 {
-    ssize_t (*const read_by[])(int, void *) = {receives, receives_message, reads, reads_parts};
+    ssize_t (*const read_by[])(int, void *) = {
+        receives, receives_message, reads, reads_parts, reads_at_no_offset, splices};
     for (size_t i = 0; i < sizeof(read_by) / sizeof(read_by[0]); i++) {
         struct connection c = connected();
         coopdl_scope scope;
