@@ -42,10 +42,11 @@ END
 # A step is a function or a command that says by its status how it went.  The
 # name of one that failed ends up in the last line.
 step() {
-  local name=$1
+  local name=$1 since=$SECONDS
   shift
   printf '\n== %s\n' "$name"
   "$@" || failed+=("$name")
+  printf '== %s: %d s\n' "$name" $(( SECONDS - since ))
 }
 
 build() {
