@@ -21,6 +21,7 @@ from unittest import mock
 
 import coopdl
 from behaviour import DEADLINE, WORST, in_worker
+from programs import PATIENCE
 from scopes import LOADED
 
 ROUNDS = 30
@@ -104,7 +105,7 @@ class Pytest(unittest.TestCase):
                 file.write(textwrap.dedent(plugin))
             return subprocess.run(
                 [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', path],
-                cwd=directory, capture_output=True, text=True, timeout=15,
+                cwd=directory, capture_output=True, text=True, timeout=PATIENCE,
                 env={**os.environ, **variables})
 
     def pytest(self, source, *needs):

@@ -17,6 +17,7 @@ import typing
 import unittest
 
 import coopdl
+from programs import PATIENCE
 
 SHORT = 0.02
 DAY = 24 * 3600
@@ -252,7 +253,7 @@ class Frameworks(unittest.TestCase):
             with open(path, 'w', encoding='utf-8') as file:
                 file.write(textwrap.dedent(program))
             done = subprocess.run([sys.executable, *command, path], cwd=directory,
-                                  capture_output=True, text=True, timeout=15)
+                                  capture_output=True, text=True, timeout=PATIENCE)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         return done.stdout
 

@@ -13,7 +13,7 @@ import unittest
 import xml.etree.ElementTree
 
 import pages
-from programs import GENEROUS, Scratch, run
+from programs import GENEROUS, PATIENCE, Scratch, run
 
 LIMIT = 0.3  # seconds
 HANGS = 1.5  # seconds in which what does not hang would have ended, mostly in starting Python
@@ -230,7 +230,7 @@ class Pieces(Sessions):
     def test_pdb(self):
         self.source('def test_it():\n    breakpoint()\n    note("went on")')
         done = subprocess.run(self.command('--deadline=300ms', '-s', '--no-deadline-preload'),
-                              cwd=self.directory, capture_output=True, text=True, timeout=15,
+                              cwd=self.directory, capture_output=True, text=True, timeout=PATIENCE,
                               input='import time; time.sleep(0.6)\nc\n',
                               env={**os.environ, 'PYTHONPATH': PATH})
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
