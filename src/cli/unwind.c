@@ -11,6 +11,9 @@
  * - Nothing is fetched from a network: debuginfod, which libdw asks where its variable
  *   says so, would have the thread wait for it.
  * - A name in a file may be anything: what is no text is left out.
+ *
+ * Names of C++ are shown as in the source where libstdc++ is there, which knows how, and as they
+ * are in the file where not.
  */
 #include "unwind.h"
 
@@ -110,6 +113,30 @@ static void put_name(const char *name, FILE *to)
         fputc(iscntrl((unsigned char)*name) ? '?' : *name, to);
 }
 
+/* To be freed; null where the name is not one of C++. */
+static char *name_in_source(const char *name)
+{
+    static char *(*demangle)(const char *, char *, size_t *, int *);
+    static bool looked;
+    if (strncmp(name, "_Z", 2) != 0)
+        return NULL;
+    void *library = looked ? NULL : dlopen("libstdc++.so.6", RTLD_NOW | RTLD_LOCAL);
+    looked = true;
+    if (library)
+        find(library, "__cxa_demangle", &demangle);
+    char *mangled = strndup(name, strcspn(name, "@"));
+    char *plain = demangle && mangled ? demangle(mangled, NULL, NULL, NULL) : NULL;
+    free(mangled);
+    return plain;
+}
+
+static void put_function(const char *name, FILE *to)
+{
+    char *plain = name_in_source(name);
+    put_name(plain ? plain : name, to);
+    free(plain);
+}
+
 static void put_frame(const struct walk *walk, Dwarf_Addr pc, bool interrupted)
 {
     /* A return address may lie behind the function's end, where that never returns. */
@@ -122,7 +149,7 @@ static void put_frame(const struct walk *walk, Dwarf_Addr pc, bool interrupted)
     const char *path =
         module ? dw_dwfl_module_info(module, NULL, NULL, NULL, NULL, NULL, NULL, NULL) : NULL;
     fprintf(walk->to, "#%-2d 0x%016" PRIx64 " ", walk->frames, (uint64_t)pc);
-    put_name(name ? name : "??", walk->to);
+    put_function(name ? name : "??", walk->to);
     if (name)
         fprintf(walk->to, "+0x%" PRIx64, (uint64_t)offset + !interrupted);
     if (path) {

@@ -70,6 +70,13 @@ Test(stacks, of_all_threads_of_all_processes)
     cr_expect(strstr(crowd, " (libc.so"));
 }
 
+Test(stacks, names_of_cpp_are_as_in_the_source)
+{
+    need_stacks();
+    const struct process *process = TAKE(COOPDL, "--stacks", "300ms", tested("TEST_BOXES"));
+    find(process, " warehouse::count(warehouse::shelf const&, long)+0x");
+}
+
 /* epoll_wait would tell. */
 Test(stacks, nothing_is_stopped_before_and_the_cut_comes_behind)
 {

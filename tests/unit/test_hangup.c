@@ -121,8 +121,8 @@ static ssize_t splices(int fd, void *byte)
 /* An answer without a length would look complete if its end came without an error. */
 Test(hangup, unread_data_is_not_dropped_and_its_end_is_an_error_first)
 {
-    ssize_t (*const read_by[])(int, void *) = {
-        receives, receives_message, reads, reads_parts, reads_at_no_offset, splices};
+    ssize_t (*const read_by[])(int, void *) = {receives,    receives_message,   reads,
+                                               reads_parts, reads_at_no_offset, splices};
     for (size_t i = 0; i < sizeof(read_by) / sizeof(read_by[0]); i++) {
         struct connection c = connected();
         coopdl_scope scope;
