@@ -111,7 +111,7 @@ def main():
             return lateness(coopdl.timeout, work)
         results[f'main thread, {work.__name__}'] = \
             'setitimer', *by_turns(mine, lambda work=work: lateness(setitimer, work))
-        if work in (regex, lock):  # there nothing ends them
+        if work is regex:  # there nothing ends it
             continue
         # An asynchronous exception alone ends no call.
         compared = stopit and work is loop
