@@ -5,6 +5,8 @@
 # says of its cut.
 
 require_relative "support"
+require "io/wait"
+require "net/http"
 require "coopdl/timeout"
 
 class Scopes < CoopdlTest
@@ -194,6 +196,22 @@ class Scopes < CoopdlTest
       assert_operator cut.waited, :>, 0 unless cut.waited.nil?
       assert_match(/\Aexecution expired in #{cut.call}\(\) on #{cut.target}.*, called by libruby/,
                    error.message)
+    end
+  end
+
+  # Ruby ends these by a pipe of its own, as soon as the exception is sent.
+  in_both("what_was_stuck_in_a_wait_of_rubys") do
+    silent_server do |port|
+      Net::HTTP.start("127.0.0.1", port) do |http|
+        TCPSocket.open("127.0.0.1", port) do |socket|
+          [-> { socket.wait_readable(30) },
+           -> { IO.select([socket], nil, nil, 30) },
+           -> { http.get("/") }].each_with_index do |wait, i|
+            error = assert_raises(Timeout::Error) { Timeout.timeout(LOADED ? 2 : 0.2) { wait.call } }
+            assert_equal "tcp 127.0.0.1:#{port}", error.coopdl.target, "wait #{i}"
+          end
+        end
+      end
     end
   end
 

@@ -11,6 +11,11 @@
  * interrupt.  Such a call is cut in two cases: the exception was sent RAISE_TIMEOUT ago; or it
  * could not even be sent when the hook is asked for the third time, since the call holds the
  * GVL.
+ *
+ * The kick comes before the exception: its handler wakes the waiter.  Thread#raise ends the thread's
+ * wait as well, by a signal or a pipe of Ruby's.  If it came first, the library would not have ended
+ * the call, and could not say what the thread was stuck in.  The hook itself wakes the waiter where
+ * there is no kick, and where the last one has woken nobody: the thread blocks its signal.
  */
 #include "hook.h"
 
@@ -64,6 +69,7 @@ static enum coopdl_verdict verdict(struct scope *scope, int64_t now)
 struct inquiry {
     int64_t now;
     enum coopdl_verdict verdict;
+    bool unanswered; /* the waiter has not looked since the last time */
 };
 
 /* While the exception of one scope is being handled, a scope that the clean-up has entered may
@@ -73,7 +79,7 @@ static bool inquire(struct scope *scope, void *data)
     struct inquiry *inquiry = data;
     if (scope->deadline > inquiry->now || atomic_load(&scope->stage) == STAGE_OVER)
         return true;
-    atomic_store(&scope->wanted, true);
+    inquiry->unanswered |= atomic_exchange(&scope->wanted, true);
     if (owed(scope, inquiry->now))
         coopdl_turn_want();
     inquiry->verdict = verdict(scope, inquiry->now);
@@ -89,13 +95,15 @@ static enum coopdl_verdict expired(pid_t thread, coopdl_scope *core)
         inquire(&coopdl_budget, &inquiry);
     else if (!coopdl_scope_visit(core, inquire, &inquiry))
         return COOPDL_CUT;
-    coopdl_hook_wake();
+    if (inquiry.verdict != COOPDL_KICK || inquiry.unanswered)
+        coopdl_hook_wake();
     return inquiry.verdict;
 }
 
 /* Runs in a signal handler; under a budget also in threads that are not Ruby's. */
 static void kicked(void)
 {
+    coopdl_hook_wake();
     if (ruby_native_thread_p())
         coopdl_turn_ask();
 }
