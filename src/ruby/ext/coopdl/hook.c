@@ -12,10 +12,11 @@
  * could not even be sent when the hook is asked for the third time, since the call holds the
  * GVL.
  *
- * The kick comes before the exception: its handler wakes the waiter.  Thread#raise ends the thread's
- * wait as well, by a signal or a pipe of Ruby's.  If it came first, the library would not have ended
- * the call, and could not say what the thread was stuck in.  The hook itself wakes the waiter where
- * there is no kick, and where the last one has woken nobody: the thread blocks its signal.
+ * The kick comes before the exception: its handler wakes the waiter.  Thread#raise ends the
+ * thread's wait as well, by a signal or a pipe of Ruby's.  If it came first, the library would not
+ * have ended the call, and could not say what the thread was stuck in.  The hook itself wakes the
+ * waiter where there is no kick, and where the last one has woken nobody: the thread blocks its
+ * signal.
  */
 #include "hook.h"
 
