@@ -237,10 +237,18 @@ static void check(struct watch *watch)
         each_unreached(watch->child, watch->plan->library, first ? hang_up_one : signal_one, watch);
 }
 
+/* What was stuck is said once COMMAND has ended (supervise.c) or its grace is over: in the middle
+ * of its clean-up the line would stand in the middle of a line of its traceback.  Where there is no
+ * end of the grace, it is said at once. */
+static bool is_time_to_say(const struct watch *watch)
+{
+    return watch->step >= SIGNAL || (watch->step > DEADLINE && watch->plan->grace == COOPDL_NEVER);
+}
+
 /* `due` may come to lie in the past: then the next step is taken at once. */
 void take_step(struct watch *watch)
 {
-    if (watch->step > DEADLINE)
+    if (is_time_to_say(watch))
         say_stuck(watch);
     switch (watch->step) {
     case LOOK:
