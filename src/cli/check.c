@@ -339,7 +339,7 @@ static bool list_libraries(const char *program, const char *library, struct call
  * is cut by the trap alone is left where there is none. */
 static void say_left(const char *reason, const char *names)
 {
-    static const char lock[] = "cannot report it";
+    static const char lock[] = "no way to report an error";
     if (strncmp(reason, lock, strlen(lock)) == 0 || (!trapping && strstr(reason, "the trap")))
         report(false, "left", "%s are not cut: %s", names, reason);
 }

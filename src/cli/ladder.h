@@ -5,13 +5,13 @@
 
 #include "watch.h"
 
-/* COMMAND is running now: when it is looked at first. */
+/* COMMAND has been started: sets when the first step is due. */
 void begin_ladder(struct watch *watch);
 
 /* Takes the step that is due, and notes which is next, and when. */
 void take_step(struct watch *watch);
 
-/* An alarm is the deadline, as timeout(1) has it.  COMMAND does not know of this one. */
+/* An alarm is the deadline, as timeout(1) has it.  COMMAND cannot know of this one. */
 void alarmed(struct watch *watch);
 
 /* A signal that has come to us is handed on. */

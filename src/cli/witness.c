@@ -10,8 +10,8 @@
  * A process that has told nothing, and has not ended in its grace, is in what nothing
  * interrupts: it computes, or waits for a lock.  That is looked up in /proc.
  *
- * What must hold: three lines at the most, whatever is told.  Who is no process of ours
- * can write there only if it may read our descriptors; what is no text is left out.
+ * What must hold: three lines at the most, whatever is told.  Another process can
+ * write to the file only if it may read our descriptors.  What is not text is left out.
  */
 #include "witness.h"
 

@@ -2,9 +2,9 @@
 /*
  * command.c -- the same for a program (portable.h).
  *
- * What starts main is called by the compiler's own object file, crt1.o, by its
- * new version (2.34): it is given a function of that name here, which calls the
- * old one.  From 2.34 on crt1.o hands over no `init`, since libc itself runs the
+ * crt1.o, the compiler's object file, calls libc's function that starts main in
+ * its new version (2.34).  This file defines a function of that name, which calls
+ * the old version.  From 2.34 on crt1.o hands over no `init`, since libc itself runs the
  * constructors of the program then; the old libc runs none.  What must hold: the
  * program has no constructors.
  *

@@ -5,7 +5,7 @@
 
 #include "thread.h"
 
-/* Why nothing is to be raised in the calling thread, which looks at its signals; null if it may be.
+/* Why nothing is to be raised in the calling thread, which looks at its signals; null if an exception may be raised.
  * `overdue`: the grace of the deadline is over. */
 const char *coopdl_py_deferred_here(struct thread *thread, PyThreadState *here, bool overdue);
 

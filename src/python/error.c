@@ -6,11 +6,10 @@
  * there takes it for a failure of its own; the scope's end turns it into DeadlineExceeded, a
  * TimeoutError. (asyncio does so with CancelledError and TimeoutError.)
  *
- * Where no scope's end is there to turn it into anything, it is what programs know how to end by:
- * for a budget a subclass that is a KeyboardInterrupt as well, with the same name, since it is the
- * same to whoever reads it; in a forked child, whose parent has the scope's end, SystemExit.  It is
- * a KeyboardInterrupt too where it is raised again: event loops (asyncio, uvloop) let nothing else
- * out of a callback.
+ * Outside of a scope it must be something that ends a program.  For a budget it is a subclass that
+ * is a KeyboardInterrupt as well, with the same name.  In a forked child it is SystemExit, since
+ * the end of the scope is in the parent.  Where it is raised again it is that KeyboardInterrupt
+ * too: event loops (asyncio, uvloop) let nothing else out of a callback.
  */
 #include "error.h"
 

@@ -2,8 +2,9 @@
 /*
  * init.c -- coopdl._coopdl: the functions, and the module itself.
  *
- * One state for each interpreter; what concerns threads and the process is in C
- * (thread.c, expiry.c), and only the main interpreter's threads are raised in.
+ * Each interpreter has a module state of its own.  What belongs to threads and to the process is in
+ * static variables (thread.c, expiry.c).  Exceptions are raised in threads of the main interpreter
+ * alone.
  */
 #include "module.h"
 
