@@ -18,9 +18,10 @@ Installs what is needed (scripts/setup.sh), builds into build/ with warnings as
 errors, runs every test, and looks at the source (scripts/lint.sh).  It needs no
 terminal and may be started from any directory.
 
-The Python tests run under each Python that the package is built for, those of
-races beside processes that compute as well: under one of the Pythons, another
-one each day, or with --load under all of them, which takes minutes for each.
+The Python tests run under this system's Python and under one other that the
+package is built for, another one each day; with --long under all of them, which
+takes minutes for each.  Those of races run beside processes that compute as
+well: under one of the Pythons, another one each day, or with --load under all.
 
 With --long each fuzzer (tests/fuzz) runs for a minute too, where there is clang.
 
@@ -67,22 +68,50 @@ run_tests() {
   meson test -C "$directory" --no-rebuild --print-errorlogs --logbase "$base" "$@"
 }
 
+# names [ARGUMENT...]: of the tests in build/; the arguments are those of `meson test --list`.
+names() {
+  meson test -C build --list "$@" 2>/dev/null | sed -n 's|.* / ||p'
+}
+
+# pythons NAME...: the versions of Python in the names of tests.
+pythons() {
+  printf '%s\n' "$@" | sed -n 's/^python \(3[^ ]*\) .*/\1/p' | sort -uV
+}
+
+# today WORD...: one of them, another one each day.
+today() {
+  local words=("$@")
+  (( $# == 0 )) || echo "${words[$(date +%s) / 86400 % $#]}"
+}
+
+# All tests, but of the Pythons only this system's and one other, unless all are asked for.
+tests() {
+  local all=() others=() chosen=() name mine other
+  mapfile -t all < <(names)
+  mine=$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+  mapfile -t others < <(pythons "${all[@]}" | grep -vxF "$mine")
+  other=$(today "${others[@]}")
+  [[ $long ]] || echo "Python: $mine and $other; all of them with --long"
+  for name in "${all[@]}"; do
+    [[ ! $long && $name == 'python 3'* && $name != "python $mine "* && $name != "python $other "* ]] ||
+      chosen+=("$name")
+  done
+  run_tests build "${chosen[@]}"
+}
+
 # The Python tests beside processes that compute: with --load all of them, otherwise those of one
 # Python, by turns.
 under_load() {
-  local all=() pythons=() chosen=() count day name
-  mapfile -t all < <(meson test -C build --list --suite load 2>/dev/null | sed -n 's|.* / python|python|p')
+  local all=() chosen=() versions=() name
+  mapfile -t all < <(names --suite load | grep '^python ')
   if (( ${#all[@]} == 0 )); then
     echo 'skipped: the Python package is not built here'
     (( ++skipped ))
     return
   fi
-  mapfile -t pythons < <(printf '%s\n' "${all[@]}" | cut -d ' ' -f 2 | sort -uV)
-  count=${#pythons[@]}
-  day=$(( $(date +%s) / 86400 ))
+  mapfile -t versions < <(pythons "${all[@]}")
   for name in "${all[@]}"; do
-    [[ $load == all || $name == "python ${pythons[day % count]} "* ]] || continue
-    chosen+=("$name")
+    [[ $load != all && $name != "python $(today "${versions[@]}") "* ]] || chosen+=("$name")
   done
   log_base=load run_tests build --suite load "${chosen[@]}"
 }
@@ -233,7 +262,7 @@ done
 step 'set-up' scripts/setup.sh
 (( ${#failed[@]} )) || step 'build' build
 if (( ${#failed[@]} == 0 )); then
-  step 'tests' run_tests build
+  step 'tests' tests
   step 'tests under load' under_load
   step 'tests for 32 bits' other build-32 'gcc -m32' ''
   step 'tests for musl' other build-musl musl-gcc ''
