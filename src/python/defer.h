@@ -5,8 +5,8 @@
 
 #include "thread.h"
 
-/* Why nothing is to be raised in the calling thread, which looks at its signals; null if an exception may be raised.
- * `overdue`: the grace of the deadline is over. */
+/* Why nothing is to be raised in the calling thread, which looks at its signals; null if an
+ * exception may be raised. `overdue`: the grace of the deadline is over. */
 const char *coopdl_py_deferred_here(struct thread *thread, PyThreadState *here, bool overdue);
 
 /* The same where the calling thread is in a wait for another one that has lasted for `waited` ns

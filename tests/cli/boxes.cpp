@@ -5,15 +5,16 @@
 namespace warehouse
 {
 struct shelf {
+    int boxes;
 };
 
-__attribute__((noinline)) int count(const shelf &, long boxes)
+__attribute__((noinline)) int count(const shelf &shelf, long more)
 {
-    return pause() + static_cast<int>(boxes);
+    return pause() + shelf.boxes + static_cast<int>(more);
 }
 } // namespace warehouse
 
 int main()
 {
-    return warehouse::count(warehouse::shelf{}, 2) != 1;
+    return warehouse::count(warehouse::shelf{1}, 2) == 2 ? 0 : 1;
 }
