@@ -54,7 +54,7 @@ Test(stuck, curl_its_peer_and_its_library)
 Test(stuck, the_line_stands_in_no_line_of_the_programs)
 {
     const struct process *process =
-        RUN(COOPDL, "1s", "perl", "-e",
+        RUN(COOPDL, "--grace=20s", "1s", "perl", "-e",
             "sleep 60; print STDERR 'one '; 1 while (times)[0] < 0.1; print STDERR qq(line\n)");
     cr_expect_eq(exit_status(process), 124);
     cr_expect(strstr(process->err.text, "one line\n" PASSED "perl["), "'%s'", process->err.text);
