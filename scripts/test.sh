@@ -93,8 +93,11 @@ tests() {
   other=$(today "${others[@]}")
   [[ $long ]] || echo "Python: $mine and $other; all of them with --long"
   for name in "${all[@]}"; do
-    [[ ! $long && $name == 'python 3'* && $name != "python $mine "* && $name != "python $other "* ]] ||
-      chosen+=("$name")
+    case $name in
+      "python $mine "* | "python $other "*) chosen+=("$name") ;;
+      'python 3'*) [[ ! $long ]] || chosen+=("$name") ;;
+      *) chosen+=("$name") ;;
+    esac
   done
   run_tests build "${chosen[@]}"
 }
@@ -102,7 +105,7 @@ tests() {
 # The Python tests beside processes that compute: with --load all of them, otherwise those of one
 # Python, by turns.
 under_load() {
-  local all=() chosen=() versions=() name
+  local all=() chosen=() versions=() name one
   mapfile -t all < <(names --suite load | grep '^python ')
   if (( ${#all[@]} == 0 )); then
     echo 'skipped: the Python package is not built here'
@@ -110,8 +113,9 @@ under_load() {
     return
   fi
   mapfile -t versions < <(pythons "${all[@]}")
+  one=$(today "${versions[@]}")
   for name in "${all[@]}"; do
-    [[ $load != all && $name != "python $(today "${versions[@]}") "* ]] || chosen+=("$name")
+    [[ $load != all && $name != "python $one "* ]] || chosen+=("$name")
   done
   log_base=load run_tests build --suite load "${chosen[@]}"
 }

@@ -424,6 +424,11 @@ class Both(Expiry):
         def _showwarnmsg(_):
             compute(None)
 
+        def run(log, body):
+            nonlocal begun
+            begun = log
+            body()
+
         loop = asyncio.new_event_loop()
         loop.set_exception_handler(lambda _, context: compute(context))
         hook, sys.unraisablehook = sys.unraisablehook, lost.append
@@ -433,14 +438,9 @@ class Both(Expiry):
                         warnings, _warn_unawaited_coroutine=_warn_unawaited_coroutine,
                         _showwarnmsg=_showwarnmsg):
                     warnings.simplefilter('always')
-                    begun.clear()
                     ended.clear()
-                    for _ in range(100):  # on a busy machine the deadline may pass before
-                        self.ends(body)
-                        self.assertEqual(lost, [])
-                        if begun:
-                            break
-                    self.assertEqual((begun, ended), ([True], [True]))
+                    self.ends_begun(lambda log: run(log, body))  # noqa: B023
+                    self.assertEqual((ended, lost), ([True], []))
         finally:
             sys.unraisablehook = hook
             loop.close()
