@@ -68,6 +68,25 @@ static void ends_at(struct mover *m, int64_t deadline)
               (long long)(m->ended - deadline) / 1000);
 }
 
+/* Starts a thread whose deadline is `after` from now, and moves that deadline by `by`, or to never.
+ * Beside load the first deadline may pass before the move: then with a later one again. */
+static int64_t start_and_move(struct mover *m, int64_t after, int64_t by)
+{
+    for (;; after *= 2) {
+        *m = (struct mover){.first = coopdl_after(after)};
+        start(m);
+        int64_t deadline = by == COOPDL_NEVER ? COOPDL_NEVER : m->first + by;
+        int result = move(m, deadline);
+        if (coopdl_now() < m->first) {
+            cr_expect(result == 0);
+            return deadline;
+        }
+        move(m, 0);
+        pthread_join(m->thread, NULL);
+        close(m->fd);
+    }
+}
+
 Test(move, to_an_earlier_time)
 {
     static const int64_t after[] = {0, 50 * MS};
@@ -82,19 +101,17 @@ Test(move, to_an_earlier_time)
 
 Test(move, to_a_later_time)
 {
-    struct mover m = {.first = coopdl_after(100 * MS)};
-    start(&m);
-    int64_t deadline = m.first + 150 * MS;
-    cr_expect(move(&m, deadline) == 0);
+    struct mover m;
+    int64_t deadline = start_and_move(&m, 100 * MS, 150 * MS);
     ends_at(&m, deadline);
 }
 
 Test(move, to_never_and_back)
 {
-    struct mover m = {.first = coopdl_after(30 * MS)};
-    start(&m);
-    cr_expect(move(&m, COOPDL_NEVER) == 0);
-    poll(NULL, 0, 60);
+    struct mover m;
+    start_and_move(&m, 30 * MS, COOPDL_NEVER);
+    while (coopdl_now() < m.first + 30 * MS)
+        poll(NULL, 0, 10);
     int64_t deadline = coopdl_after(0);
     cr_expect(move(&m, deadline) == 0);
     ends_at(&m, deadline);
