@@ -13,7 +13,8 @@
  * - A name in a file may be anything: what is no text is left out.
  *
  * Names of C++ are shown as in the source where libstdc++ is there, which knows how, and as they
- * are in the file where not.
+ * are in the file where not.  The source's file and line follow where there is debugging
+ * information.
  */
 #include "unwind.h"
 
@@ -38,10 +39,12 @@ enum { MOST_FRAMES = 64 };
     F(dwfl_errmsg)                                                                                 \
     F(dwfl_frame_pc)                                                                               \
     F(dwfl_getthread_frames)                                                                       \
+    F(dwfl_lineinfo)                                                                               \
     F(dwfl_linux_proc_attach)                                                                      \
     F(dwfl_linux_proc_find_elf)                                                                    \
     F(dwfl_linux_proc_report)                                                                      \
     F(dwfl_module_addrinfo)                                                                        \
+    F(dwfl_module_getsrc)                                                                          \
     F(dwfl_module_info)                                                                            \
     F(dwfl_report_end)                                                                             \
     F(dwfl_standard_find_debuginfo)
@@ -106,11 +109,16 @@ struct walk {
     int frames;
 };
 
+static void put_text(const char *text, size_t length, FILE *to)
+{
+    for (size_t i = 0; i < length; i++)
+        fputc(iscntrl((unsigned char)text[i]) ? '?' : text[i], to);
+}
+
 /* Up to the version of a symbol. */
 static void put_name(const char *name, FILE *to)
 {
-    for (; *name && *name != '@'; name++)
-        fputc(iscntrl((unsigned char)*name) ? '?' : *name, to);
+    put_text(name, strcspn(name, "@"), to);
 }
 
 /* To be freed; null where the name is not one of C++. */
@@ -137,6 +145,19 @@ static void put_function(const char *name, FILE *to)
     free(plain);
 }
 
+/* The path is that of the debugging information, which may be in a file of its own. */
+static void put_line(Dwfl_Module *module, Dwarf_Addr at, FILE *to)
+{
+    int number = 0;
+    Dwfl_Line *line = module ? dw_dwfl_module_getsrc(module, at) : NULL;
+    const char *path = line ? dw_dwfl_lineinfo(line, NULL, &number, NULL, NULL, NULL) : NULL;
+    if (!path || number <= 0)
+        return;
+    fputs(" at ", to);
+    put_text(path, strlen(path), to);
+    fprintf(to, ":%d", number);
+}
+
 static void put_frame(const struct walk *walk, Dwarf_Addr pc, bool interrupted)
 {
     /* A return address may lie behind the function's end, where that never returns. */
@@ -155,9 +176,11 @@ static void put_frame(const struct walk *walk, Dwarf_Addr pc, bool interrupted)
     if (path) {
         const char *slash = strrchr(path, '/');
         fputs(" (", walk->to);
-        put_name(slash ? slash + 1 : path, walk->to);
+        slash = slash ? slash + 1 : path;
+        put_text(slash, strlen(slash), walk->to);
         fputc(')', walk->to);
     }
+    put_line(module, at, walk->to);
     fputc('\n', walk->to);
 }
 

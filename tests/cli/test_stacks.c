@@ -77,6 +77,16 @@ Test(stacks, names_of_cpp_are_as_in_the_source)
     find(process, " warehouse::count(warehouse::shelf const&, long)+0x");
 }
 
+/* The line of the call, and not of what comes after it. */
+Test(stacks, a_frame_says_its_line_where_the_file_has_it)
+{
+    need_stacks();
+    const struct process *process = TAKE(COOPDL, "--stacks", "300ms", tested("TEST_BOXES"));
+    const char *frame = find(process, " main+0x");
+    const char *line = strstr(frame, "boxes.cpp:19\n");
+    cr_expect(line && line < strchr(frame, '\n'), "%s", process->err.text);
+}
+
 /* epoll_wait would tell. */
 Test(stacks, nothing_is_stopped_before_and_the_cut_comes_behind)
 {
