@@ -44,6 +44,7 @@
 static struct answer answer; /* of the child that was asked last */
 static bool trapping;        /* the probe was trapped */
 static bool coloured;        /* the verdicts: on a terminal, unless NO_COLOR forbids it */
+static bool any_no;          /* a line has said no */
 
 static bool __attribute__((format(printf, 3, 4)))
 report(bool ok, const char *what, const char *format, ...)
@@ -55,6 +56,7 @@ report(bool ok, const char *what, const char *format, ...)
     vprintf(format, arguments);
     putchar('\n');
     va_end(arguments);
+    any_no |= !ok;
     return ok;
 }
 
@@ -438,9 +440,11 @@ int check(int count, char **arguments)
         check_runtimes(library);
     if (count == 1)
         kept &= check_program(arguments[0], *library ? library : NULL);
-    report(kept, "deadline",
-           kept ? "is kept by calls that fail, so that the program ends by itself"
-                : "is not kept so: what says no above is in the way");
+    if (kept)
+        report(true, "deadline", "is kept by calls that fail, so that the program ends by itself%s",
+               any_no ? "; what says no above is not in the way" : "");
+    else
+        report(false, "deadline", "is not kept so: what says no above is in the way");
     if (fflush(stdout) == EOF || ferror(stdout))
         fail("cannot write to standard output: %s", strerror(errno));
     return kept ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -110,9 +110,13 @@ const char *signal_name(int number)
     for (int i = 0; i < NAMES; i++)
         if (names[i].number == number)
             return names[i].name;
-    if (number == SIGRTMIN)
-        return "RTMIN";
-    snprintf(name, sizeof(name), number > SIGRTMIN ? "RTMIN+%d" : "%d",
-             number > SIGRTMIN ? number - SIGRTMIN : number);
+    if (number == SIGRTMIN || number == SIGRTMAX)
+        return number == SIGRTMIN ? "RTMIN" : "RTMAX";
+    if (number < SIGRTMIN)
+        snprintf(name, sizeof(name), "%d", number);
+    else if (number - SIGRTMIN <= SIGRTMAX - number)
+        snprintf(name, sizeof(name), "RTMIN+%d", number - SIGRTMIN);
+    else
+        snprintf(name, sizeof(name), "RTMAX-%d", SIGRTMAX - number);
     return name;
 }

@@ -48,6 +48,8 @@ static void expect_verdict(const struct process *process, bool kept)
     while (last > text && last[-1] != '\n')
         last--;
     cr_expect(strstr(last, "  deadline ") == last + 2, "%s", text);
+    bool any_no = strncmp(text, "no ", 3) == 0 || strstr(text, "\nno ");
+    cr_expect_eq(strstr(last, "what says no above is") != NULL, any_no, "%s", text);
 }
 
 static void expect_all_well(const struct process *process)

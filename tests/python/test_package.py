@@ -108,6 +108,8 @@ class Wheel(Scratch):
         self.ended(done, 0)
         self.assertIn(f'{target}/coopdl/libcoopdl.so.0, version {os.environ["VERSION"]}\n',
                       done.stdout)
+        lines = done.stdout.splitlines()
+        self.assertEqual('what says no above is' in lines[-1], any(line.startswith('no ') for line in lines))
         # The command comes into PATH.
         done = run(os.path.join(target, 'bin', 'coopdl'), '0.2s', 'sleep', '60', PYTHONPATH=target)
         self.assertEqual(done.returncode, 124, done.stderr)

@@ -18,6 +18,7 @@ class CheckTest < CoopdlTest
     assert_empty errors
     lines = output.lines.map { |line| line.match(/\A(ok|no)  (\w+) +(.+)\n\z/) || flunk(line) }
     assert_equal ["deadline", status.zero? ? "ok" : "no"], [lines.last[2], lines.last[1]]
+    assert_equal lines.any? { |line| line[1] == "no" }, lines.last[3].include?("what says no above is")
     lines.to_h { |line| [line[2], [line[1], line[3]]] }
   end
 

@@ -9,7 +9,7 @@
 
 TestSuite(blocking, .timeout = 60);
 
-Test(blocking, none_is_left_out)
+Test(blocking, no_case_is_skipped_but_under_the_emulator)
 {
     int left_out = 0;
     for (int i = 0; i < CASES; i++)

@@ -8,7 +8,7 @@
 
 TestSuite(wrappers, .timeout = 60);
 
-Test(wrappers, none_is_left_out)
+Test(wrappers, no_case_is_skipped_but_under_the_emulator)
 {
     int left_out = 0;
     for (int i = 0; i < CASES; i++)

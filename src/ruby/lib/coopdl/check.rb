@@ -79,11 +79,12 @@ module Coopdl
     RUBY
 
     def initialize
-      @kept = true
+      @kept = @all_good = true
     end
 
     def say(good, name, text)
       puts format("%s  %-8s %s", good ? "ok" : "no", name, text)
+      @all_good &&= good
       good
     end
 
@@ -236,8 +237,12 @@ module Coopdl
       machine
       deadline
       process
-      say(@kept, "deadline", @kept ? "is kept by calls that fail and an exception" \
-                                   : "is not kept so: what says no above is in the way")
+      if @kept
+        say(true, "deadline", "is kept by calls that fail and an exception" \
+                              "#{"; what says no above is not in the way" unless @all_good}")
+      else
+        say(false, "deadline", "is not kept so: what says no above is in the way")
+      end
       @kept ? 0 : 1
     end
   end
