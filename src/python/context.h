@@ -1,18 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* context.h -- timeout, timeout_at, move_on_after and shield: scopes as Python sees them. */
+/* context.h -- the life of a scope of Python: the object behind `with`. */
 #ifndef COOPDL_PYTHON_CONTEXT_H
 #define COOPDL_PYTHON_CONTEXT_H
 
-#include "module.h"
+#include "limit.h"
+#include "method.h"
+#include "thread.h"
 
-/* The types; -1 with an exception set. */
-int coopdl_py_add_contexts(PyObject *module, struct module_state *state);
+struct context {
+    struct entered entered;
+    struct limit limit;
+    int64_t deadline;
+    struct thread *thread;
+    struct entry *entry; /* while it is entered */
+    PyObject *instead;   /* of DeadlineReached, or null */
+    bool shield;
+    bool used, expired;
+    bool cancelled; /* before it was entered */
+};
 
-/* For the module: the functions that make scopes of the type timeout. */
-PyObject *coopdl_py_timeout_at(PyObject *module, PyObject *const *arguments, Py_ssize_t count,
-                               PyObject *names);
-PyObject *coopdl_py_move_on_after(PyObject *module, PyObject *const *arguments, Py_ssize_t count,
-                                  PyObject *names);
-extern const char coopdl_py_timeout_at_doc[], coopdl_py_move_on_after_doc[];
+/* What a `with` statement calls. */
+extern const struct coopdl_py_methods coopdl_py_context_methods;
+
+/* All is zero but the object's head; null with an exception set. */
+struct context *coopdl_py_context_new(PyTypeObject *type);
+void coopdl_py_context_dealloc(PyObject *object);
+
+/* From any thread.  Gives the scope another deadline; why that cannot be, or null. */
+const char *coopdl_py_reschedule(struct context *self, int64_t deadline);
+
+/* From any thread.  A cancel may always come too late, so that is no error. */
+void coopdl_py_cancel(struct context *self);
 
 #endif

@@ -9,10 +9,10 @@
 #include "module.h"
 
 #include "clock.h"
-#include "context.h"
 #include "error.h"
 #include "expiry.h"
 #include "hooks.h"
+#include "type.h"
 
 PyDoc_STRVAR(module_doc, "Deadlines for code that has none: see the package.");
 PyDoc_STRVAR(remaining_doc, "remaining($module, /)\n--\n\n"
@@ -95,7 +95,7 @@ static int execute(PyObject *module)
                     "coopdl: builds of Python without the GIL are not supported");
     return -1;
 #endif
-    if (coopdl_py_add_errors(module, state) < 0 || coopdl_py_add_contexts(module, state) < 0)
+    if (coopdl_py_add_errors(module, state) < 0 || coopdl_py_add_types(module, state) < 0)
         return -1;
     return coopdl_py_start(module, state);
 }
