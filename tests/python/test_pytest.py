@@ -10,7 +10,6 @@ import subprocess
 import sys
 import textwrap
 import unittest
-import xml.etree.ElementTree
 
 import pages
 from programs import GENEROUS, PATIENCE, Scratch, run
@@ -227,14 +226,25 @@ class Pieces(Sessions):
         counts, text = self.pytest('--deadline=300ms')
         self.assertEqual(counts, {'passed': 3, 'failed': 3, 'error': 2}, text)
 
-    def test_pdb(self):
-        self.source('def test_it():\n    breakpoint()\n    note("went on")')
-        done = subprocess.run(self.command('--deadline=300ms', '-s', '--no-deadline-preload'),
+    def in_pdb(self, lines, *arguments):
+        self.source('def test_it():\n    note("runs")\n    breakpoint()\n    note("went on")')
+        done = subprocess.run(self.command(*arguments, '-s', '--no-deadline-preload'),
                               cwd=self.directory, capture_output=True, text=True, timeout=PATIENCE,
-                              input='import time; time.sleep(0.6)\nc\n',
-                              env={**os.environ, 'PYTHONPATH': PATH})
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        self.assertEqual(self.notes(), ['went', 'on'])
+                              input=lines, env={**os.environ, 'PYTHONPATH': PATH})
+        return done.returncode, done.stdout + done.stderr
+
+    def test_pdb(self):
+        status, text = self.in_pdb('import time; time.sleep(0.6)\nc\n', '--deadline=300ms')
+        self.assertEqual(status, 0, text)
+        self.assertEqual(self.notes(), ['runs', 'went', 'on'])
+
+    def test_pdb_is_ended_too_if_that_is_asked_for(self):
+        status, text = self.in_pdb('import time; time.sleep(60)\nc\n', '-p', 'no:timeout',
+                                   '--deadline-as-timeout', '--timeout=0.3', '--timeout-method=thread',
+                                   '--timeout-disable-debugger-detection')
+        self.assertEqual(status, 1, text)
+        self.assertEqual(self.notes(), ['runs'])
+        self.assertIn('Timeout >0.3s', text)
 
 
 class Threads(Sessions):

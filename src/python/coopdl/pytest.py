@@ -71,8 +71,15 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     if not theirs:
         group.addoption('--timeout', type=float, metavar='SECONDS',
                         help='with --deadline-as-timeout: of a test with all its fixtures')
+        group.addoption('--timeout-method', help='accepted, and means nothing')
+        group.addoption('--timeout-disable-debugger-detection', action='store_true',
+                        help='with --deadline-as-timeout: a test under pdb is ended too')
         parser.addini('timeout', 'with --deadline-as-timeout: what --timeout is unless given')
+        parser.addini('timeout_method', 'accepted, and means nothing')
         parser.addini('timeout_func_only', 'with --deadline-as-timeout: for the test alone',
+                      type='bool', default=False)
+        parser.addini('timeout_disable_debugger_detection',
+                      'with --deadline-as-timeout: a test under pdb is ended too',
                       type='bool', default=False)
 
 
@@ -113,8 +120,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line('markers', 'deadline(limit, grace=5): the deadline of this test and of '
                             'its fixtures, in seconds or as a duration; their clean-up has the grace')
-    config.addinivalue_line('markers', 'timeout(timeout, method=None, func_only=False): with '
-                            '--deadline-as-timeout, of this test with its fixtures')
+    config.addinivalue_line('markers', 'timeout(timeout, method=None, func_only=False, '
+                            'disable_debugger_detection=False): with --deadline-as-timeout, of this '
+                            'test with its fixtures')
 
 
 class Deadlines:
@@ -129,6 +137,7 @@ class Deadlines:
         self.until: float | None = None  # pytest-timeout's, of a test with all its pieces
         self.timeout: float | None = None  # how long that is
         self.of_the_test: float | None = None  # the same with func_only
+        self.ends_in_pdb = False  # pytest-timeout's disable_debugger_detection
         self.limit, self.grace = self.each, GRACE
         self.late = False  # a piece of this test was
         self.entered: list[coopdl.timeout] = []
@@ -261,6 +270,7 @@ class Deadlines:
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, None, None]:
         self.late, self.until, self.of_the_test = False, None, None
+        self.ends_in_pdb = False
         self.limit, self.grace = self.limits(item)
         if self.config.known_args_namespace.deadline_as_timeout:
             self.take_timeout(item)
@@ -296,7 +306,7 @@ class Deadlines:
     @pytest.hookimpl(tryfirst=True)
     def pytest_enter_pdb(self) -> None:
         """Who looks into a test has time."""
-        for scope in self.entered:
+        for scope in self.entered if not self.ends_in_pdb else ():
             scope.reschedule(None)
 
     # In place of pytest-timeout: by its hooks where it is installed, else from the same settings.
@@ -308,15 +318,19 @@ class Deadlines:
                     self.config.getini('timeout') or None)
         default = next((given for given in settings if given is not None), 0)
         for_the_test_alone = self.config.getini('timeout_func_only')
+        in_pdb = (self.config.getoption('timeout_disable_debugger_detection')
+                  or self.config.getini('timeout_disable_debugger_detection'))
 
-        def take(timeout: Any = default, method: Any = None,
-                 func_only: bool = for_the_test_alone) -> None:
-            self.use_timeout(seconds(timeout, f'{item.nodeid}: timeout'), func_only)
+        def take(timeout: Any = default, method: Any = None, func_only: bool = for_the_test_alone,
+                 disable_debugger_detection: bool = in_pdb) -> None:
+            self.use_timeout(seconds(timeout, f'{item.nodeid}: timeout'), func_only,
+                             disable_debugger_detection)
         self.call_with_mark(take, item, 'timeout')
 
-    def use_timeout(self, limit: float | None, func_only: bool) -> None:
+    def use_timeout(self, limit: float | None, func_only: bool, ends_in_pdb: bool) -> None:
         if not limit:
             return
+        self.ends_in_pdb = ends_in_pdb
         if func_only:
             self.of_the_test = limit
         else:
@@ -326,7 +340,8 @@ class Deadlines:
     def pytest_timeout_set_timer(self, settings: Any) -> bool | None:
         if not self.config.known_args_namespace.deadline_as_timeout:
             return None
-        self.use_timeout(settings.timeout, settings.func_only)
+        self.use_timeout(settings.timeout, settings.func_only,
+                         getattr(settings, 'disable_debugger_detection', False))
         return True
 
     @pytest.hookimpl(tryfirst=True, optionalhook=True)
