@@ -5,7 +5,7 @@
  *
  * The kernel is asked at the first cut of a deadline, since the program's clean-up closes the
  * descriptor.  Of several descriptors the first connection to another machine is described, or
- * else the first descriptor.
+ * else the first that is no eventfd: by that the threads of a process wake one another.
  *
  * What must hold: all code here is async-signal-safe, and waits for nothing.  Memory of the
  * program is read only where the kernel has read it before, in the call that has been ended.
@@ -195,6 +195,7 @@ struct choice {
     struct coopdl_cut *cut;
     int looked_at;
     bool chosen;
+    bool is_eventfd; /* what is described so far */
 };
 
 static bool consider(int fd, void *argument)
@@ -204,8 +205,10 @@ static bool consider(int fd, void *argument)
         return false;
     int domain = option(fd, SO_DOMAIN);
     choice->chosen = (domain == AF_INET || domain == AF_INET6) && option(fd, SO_ACCEPTCONN) == 0;
-    if (choice->chosen || choice->looked_at == 1)
+    if (choice->chosen || choice->looked_at == 1 || choice->is_eventfd) {
         add_descriptor(choice->cut, fd, NULL, 0);
+        choice->is_eventfd = strcmp(choice->cut->target, "eventfd") == 0;
+    }
     return false;
 }
 

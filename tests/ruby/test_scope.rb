@@ -215,6 +215,22 @@ class Scopes < CoopdlTest
     end
   end
 
+  # These Ruby does by a call that says nothing of them.
+  in_both("a_wait_of_rubys_for_nothing_outside_is_in_no_call") do
+    mutex, reader, _writer = Mutex.new, *IO.pipe
+    holder = Thread.new { mutex.synchronize { sleep } }
+    Thread.pass until holder.stop? && mutex.locked?
+    [-> { sleep }, -> { Queue.new.pop }, -> { mutex.lock }, -> { holder.join },
+     -> { Enumerator.new { sleep }.next }].each_with_index do |wait, i|
+      error = assert_raises(Timeout::Error) { Timeout.timeout(0.05) { wait.call } }
+      assert_equal ["execution expired", nil], [error.message, error.coopdl.call], "wait #{i}"
+    end
+    error = assert_raises(Timeout::Error) { Timeout.timeout(LOADED ? 2 : 0.2) { IO.select([reader]) } }
+    assert_equal "pipe", error.coopdl.target
+  ensure
+    holder.kill.join
+  end
+
   def test_what_computes_was_in_no_call
     error = assert_raises(Timeout::Error) { Timeout.timeout(0.05) { loop {} } }
     assert_equal [nil] * 4, error.coopdl.to_h.values_at(:call, :target, :library, :waited)

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -140,6 +141,20 @@ Test(evidence, of_several_descriptors_the_connection_is_named)
     CUT(&cut, select(fd + 1, &set, NULL, NULL, NULL));
     cr_expect_str_eq(cut.target, expected);
 #endif
+}
+
+Test(evidence, an_eventfd_is_named_only_if_it_is_alone)
+{
+    struct coopdl_cut cut;
+    struct pollfd fds[] = {{.fd = eventfd(0, 0), .events = POLLIN},
+                           {.fd = eventfd(0, 0), .events = POLLIN},
+                           {.fd = silent_pipe(), .events = POLLIN},
+                           {.fd = silent_pipe(), .events = POLLIN}};
+    CUT(&cut, poll(fds, 4, -1));
+    cr_expect_str_eq(cut.target, "pipe");
+    cr_expect_eq(cut.descriptor, fds[2].fd);
+    CUT(&cut, poll(fds, 2, -1));
+    cr_expect_str_eq(cut.target, "eventfd");
 }
 
 #if defined(__x86_64__) || defined(__i386__)

@@ -103,6 +103,15 @@ static VALUE run_block(VALUE arguments)
     return rb_yield(call->silent ? coopdl_handle(&call->scope) : call->seconds);
 }
 
+/* On an eventfd of its own Ruby sleeps, and waits for its locks, queues, threads and children.  The
+ * backtrace says for which; `ppoll() on eventfd` would send its reader astray. */
+static bool is_rubys_own_wait(const struct coopdl_cut *cut)
+{
+    bool is_ruby = strncmp(cut->library, "libruby", strlen("libruby")) == 0 ||
+                   strncmp(cut->library, "ruby", strlen("ruby")) == 0;
+    return is_ruby && strcmp(cut->target, "eventfd") == 0;
+}
+
 static VALUE leave(VALUE arguments)
 {
     struct call *call = (struct call *)arguments;
@@ -112,6 +121,7 @@ static VALUE leave(VALUE arguments)
     call->expired = coopdl_scope_leave(scope) == 1 || scope->sent || coopdl_passed(scope->deadline);
     call->raised = scope->raised;
     call->known = call->expired && coopdl_cut_of(&scope->core, &call->cut) == 1 &&
+                  !is_rubys_own_wait(&call->cut) &&
                   coopdl_describe(&scope->core, call->text, sizeof(call->text)) > 0;
     call->over = call->expired && coopdl_scope_over(scope, coopdl_now());
     coopdl_handle_end(scope, call->expired);
