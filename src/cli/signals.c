@@ -106,7 +106,7 @@ int signal_number(const char *text)
 
 const char *signal_name(int number)
 {
-    static char name[sizeof("RTMIN+99")];
+    static char name[sizeof("RTMIN+2147483647")];
     for (int i = 0; i < NAMES; i++)
         if (names[i].number == number)
             return names[i].name;
