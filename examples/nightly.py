@@ -8,7 +8,7 @@ If the server hangs, the job ends with an error after SECONDS, and the lock file
 
 It needs the Python package coopdl, and no preload.  In a crontab no change to the job is needed:
 
-    0 3 * * *  coopdl 10m python3 /usr/local/bin/job.py
+    0 3 * * *  /usr/bin/coopdl 10m python3 /usr/local/bin/job.py
 """
 import os
 import sys

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """compute.py -- `compute.py ROUNDS` prints ns of each loop, by turns inside a scope and outside, as
 JSON."""
+import contextlib
 import json
 import sys
 import time
@@ -26,16 +27,22 @@ def listcomp_work():
     return [number * 2 for number in range(1000)]
 
 
-def outside(function):
+def run(function):
     begun = time.process_time_ns()
     for _ in range(TIMES):
         function()
     return (time.process_time_ns() - begun) / TIMES
 
 
+# Both in as many frames: where a frame lies in memory changes a loop's speed by a tenth.
+def outside(function):
+    with contextlib.nullcontext():
+        return run(function)
+
+
 def inside(function):
     with coopdl.timeout(3600):
-        return outside(function)
+        return run(function)
 
 
 def main():

@@ -90,7 +90,7 @@ def suites(tools):
     import test  # Debian keeps the tests in a package of their own
     where = os.path.dirname(test.__file__)
     for what, path, command in (
-            ('pytest of test_statistics', 'test_statistics.py',
+            ('pytest of test_argparse', 'test_argparse.py',
              [python, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '-x']),
             ("CPython's test_socket", 'test_socket.py',
              [python, '-m', 'unittest', '-q', 'test.test_socket'])):

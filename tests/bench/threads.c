@@ -19,7 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { TIMES = 20000, STACK = 64 * 1024 };
+enum { TIMES = 20000, TURNS = 50, STACK = 64 * 1024 };
 
 struct sleeper {
     pthread_t thread;
@@ -108,6 +108,17 @@ static double enter_and_leave(void)
     return (double)(processor_time() - started) / TIMES;
 }
 
+/* The processor's caches are cold at first, the more so the more threads have just run. */
+static double least_cost(void)
+{
+    double least = enter_and_leave();
+    for (int i = 1; i < TURNS; i++) {
+        double cost = enter_and_leave();
+        least = cost < least ? cost : least;
+    }
+    return least;
+}
+
 static int by_lateness(const void *a, const void *b)
 {
     int64_t one = ((const struct sleeper *)a)->late, other = ((const struct sleeper *)b)->late;
@@ -153,7 +164,10 @@ int main(int count, char **arguments)
     pthread_barrier_wait(&ready);
     long before = resident();
     pthread_barrier_wait(&entered);
-    double bytes = (double)(resident() - before) / (double)threads, cost = enter_and_leave();
+    double bytes = (double)(resident() - before) / (double)threads;
+    /* Time enough for all to wait at the next barrier: else they would share the processor. */
+    sleep_until(now() + 50 * COOPDL_MILLISECOND + threads * 50 * COOPDL_MICROSECOND);
+    double cost = least_cost();
     /* Time enough for all to be asleep before the first is due. */
     int64_t first = now() + COOPDL_SECOND + threads * 100 * COOPDL_MICROSECOND;
     for (long i = 0; i < threads; i++)
