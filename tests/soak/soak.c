@@ -46,7 +46,18 @@
 
 static int wait_somehow(struct worker *worker)
 {
-    return calls[next_random(worker, sizeof(calls) / sizeof(calls[0]))](worker);
+    worker->called = next_random(worker, sizeof(calls) / sizeof(calls[0]));
+    return calls[worker->called](worker);
+}
+
+/* Which call it was, and where its deadline lay: a count alone says nothing. */
+static void say(const char *what, const struct worker *worker, int64_t deadline, int64_t begun,
+                int error)
+{
+    printf("# %s: call %" PRIu64 ", cut %d, error %d, deadline %+" PRId64 " us from its beginning, "
+           "lasted %" PRId64 " us\n",
+           what, worker->called, worker->cut, error, (deadline - begun) / COOPDL_MICROSECOND,
+           (coopdl_now() - begun) / COOPDL_MICROSECOND);
 }
 
 static void check_cut(struct worker *worker, int64_t deadline, int64_t begun, int error)
@@ -54,12 +65,18 @@ static void check_cut(struct worker *worker, int64_t deadline, int64_t begun, in
     struct counts *counts = &worker->counts;
     int64_t late = coopdl_now() - (deadline > begun ? deadline : begun);
     counts->calls++;
-    if (error != EINTR && error != ETIMEDOUT)
+    if (error != EINTR && error != ETIMEDOUT) {
         counts->wrong++;
-    if (late < 0)
+        say("wrong", worker, deadline, begun, error);
+    }
+    if (late < 0) {
         counts->early++;
-    if (late > LATEST)
+        say("early", worker, deadline, begun, error);
+    }
+    if (late > LATEST) {
         counts->late++;
+        say("late", worker, deadline, begun, error);
+    }
     counts->cuts++;
     if (++worker->cut > PROMPT_CUTS) /* it may have paused on purpose */
         return;

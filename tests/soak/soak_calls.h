@@ -68,7 +68,8 @@ struct worker {
     sem_t semaphore;
     char fifo[64]; /* nobody opens it for writing */
     unsigned char next_in, next_out;
-    int cut; /* calls, since the outermost scope was entered */
+    int cut;         /* calls, since the outermost scope was entered */
+    uint64_t called; /* the last of them, in the table of calls */
     struct counts counts;
 };
 
