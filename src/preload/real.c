@@ -4,13 +4,20 @@
  *
  * Allocators and other libraries may call us before it has run, from inside
  * malloc, where dlsym must not be called: until then the blocking calls are
- * plain system calls.  No deadline can exist yet.
+ * plain system calls.  No deadline can exist yet.  They also stand in for what libc
+ * does not have, and are what a wrapper uses that must not have libc's restarts.
+ *
+ * What must hold: the trap lets the system calls of this library pass.  So a kick that
+ * arrives after the wrapper's look at the deadline, and before such a system call, would
+ * be lost, where libc's call would be trapped.  The thread is marked for as long as that
+ * system call takes, and is kicked again.
  */
 #include "preload/real.h"
 
 #include "core/clock.h"
 #include "core/symbol.h"
 #include "core/sys.h"
+#include "core/thread.h"
 
 #include <errno.h>
 
@@ -26,7 +33,23 @@
 #define LARGE 0
 #endif
 
-#define SYSTEM(name, ...) coopdl_result(coopdl_sys(SYS_##name, __VA_ARGS__))
+/* Outside of all scopes there is no record, and no kick. */
+static uint8_t mark(uint8_t asleep)
+{
+    struct coopdl_thread *thread = coopdl_self;
+    return thread ? atomic_exchange(&thread->asleep, asleep) : AWAKE;
+}
+
+/* The kernel's result. */
+#define MARKED(name, ...)                                                                          \
+    __extension__({                                                                                \
+        uint8_t mark_before = mark(ASLEEP_MOMENT);                                                 \
+        long kernels_result = coopdl_sys(SYS_##name, __VA_ARGS__);                                 \
+        mark(mark_before);                                                                         \
+        kernels_result;                                                                            \
+    })
+
+#define SYSTEM(name, ...) coopdl_result(MARKED(name, __VA_ARGS__))
 
 static int coopdl_early_ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
                               const sigset_t *mask)
@@ -73,7 +96,7 @@ static int coopdl_early_select(int n, fd_set *r, fd_set *w, fd_set *e, struct ti
 static int coopdl_early_clock_nanosleep(clockid_t clock, int flags, const struct timespec *wanted,
                                         struct timespec *rest)
 {
-    return (int)-coopdl_sys(SYS_clock_nanosleep, clock, flags, wanted, rest);
+    return (int)-MARKED(clock_nanosleep, clock, flags, wanted, rest);
 }
 
 static int coopdl_early_usleep(useconds_t us)
@@ -85,9 +108,8 @@ static int coopdl_early_usleep(useconds_t us)
 static unsigned int coopdl_early_sleep(unsigned int seconds)
 {
     struct timespec wait = coopdl_timespec(seconds * COOPDL_SECOND), left = {0};
-    return coopdl_sys(SYS_clock_nanosleep, CLOCK_REALTIME, 0, &wait, &left) < 0
-               ? (unsigned int)left.tv_sec
-               : 0;
+    return MARKED(clock_nanosleep, CLOCK_REALTIME, 0, &wait, &left) < 0 ? (unsigned int)left.tv_sec
+                                                                        : 0;
 }
 
 /* The kernel has but one size of it, which is that of 32 bits where there are two. */
