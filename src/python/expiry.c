@@ -49,17 +49,16 @@
 #include "error.h"
 #include "frames.h"
 #include "handling.h"
+#include "interrupt.h"
 #include "lend.h"
 #include "meet.h"
 
-#include <signal.h>
 #include <stdio.h>
 
 #define AGAIN (20 * COOPDL_MILLISECOND)
 
 struct module_state *_Atomic coopdl_py_main_state;
 PyObject *_Atomic coopdl_py_main_module;
-_Atomic int coopdl_py_signal;
 
 static void defer(const char *why)
 {
@@ -343,9 +342,8 @@ const struct watcher coopdl_py_watcher = {.safe_point = at_safe_point, .error = 
 static void reach(struct thread *thread, PyThreadState *there, const struct entry *owner)
 {
     coopdl_py_watch_errors(thread, there);
-    if (thread->kind == KIND_MAIN)
-        PyErr_SetInterruptEx(atomic_load(&coopdl_py_signal));
-    if (thread->kind != KIND_MAIN || atomic_load(&owner->life) == LIFE_SWALLOWED)
+    bool looks = thread->kind == KIND_MAIN && coopdl_py_interrupt_main();
+    if (!looks || atomic_load(&owner->life) == LIFE_SWALLOWED)
         coopdl_py_watch_instructions(thread, there);
 }
 

@@ -10,9 +10,6 @@
 extern struct module_state *_Atomic coopdl_py_main_state;
 extern PyObject *_Atomic coopdl_py_main_module;
 
-/* The signal by which the main thread is reached; 0: there is none yet. */
-extern _Atomic int coopdl_py_signal;
-
 /* What watch.h calls. */
 extern const struct watcher coopdl_py_watcher;
 

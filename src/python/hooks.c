@@ -3,9 +3,9 @@
  * hooks.c -- the answers to the library's question about a thread whose deadline has passed; and
  * the start and end of raising.
  *
- * This file reaches the main thread, because the interpreter's function that marks a signal as
- * received needs no GIL.  Only Python's side of that signal is used; the kernel's action stays as
- * it was.  The raiser does everything else.
+ * This file reaches the main thread, because to mark a signal as received takes no GIL
+ * (interrupt.c).  The raiser does everything else.  Where the program has taken our handler away,
+ * the main thread is reached as a worker is, until it enters the next scope.
  */
 #include "hooks.h"
 
@@ -13,12 +13,12 @@
 #include "budget.h"
 #include "error.h"
 #include "expiry.h"
+#include "interrupt.h"
 #include "meet.h"
 #include "raiser.h"
 #include "wait.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -45,7 +45,8 @@ static enum coopdl_verdict verdict_on(struct thread *thread)
     enum coopdl_verdict verdict = coopdl_py_ask(thread);
     if (thread->kind == KIND_WORKER)
         return verdict;
-    PyErr_SetInterruptEx(atomic_load(&coopdl_py_signal));
+    if (!coopdl_py_interrupt_main())
+        return verdict;
     atomic_store(&due, true);
     if (atomic_load(&thread->error))
         return verdict;
@@ -102,40 +103,17 @@ static void on_kicked(void)
 {
     coopdl_py_see();
     if (atomic_load(&due) && syscall(SYS_gettid) == getpid() && atomic_exchange(&due, false))
-        PyErr_SetInterruptEx(atomic_load(&coopdl_py_signal));
+        coopdl_py_interrupt_main();
 }
 
 static const struct coopdl_hooks hooks = {.expired = on_expired, .kicked = on_kicked};
 
-/* A realtime signal that nobody uses. */
-static int free_signal(struct sigaction *before)
-{
-    for (int number = SIGRTMAX - 6; number > SIGRTMIN; number--)
-        if (sigaction(number, NULL, before) == 0 && !(before->sa_flags & SA_SIGINFO) &&
-            before->sa_handler == SIG_DFL)
-            return number;
-    PyErr_SetString(PyExc_RuntimeError, "coopdl: every realtime signal is in use");
-    return 0;
-}
-
 static int install_signal(void)
 {
-    struct sigaction before;
-    int number = free_signal(&before);
-    if (!number)
-        return -1;
-    PyObject *module = PyImport_ImportModule("signal");
     PyObject *handler = PyObject_GetAttrString(atomic_load(&coopdl_py_main_module), "_on_signal");
-    PyObject *old =
-        module && handler ? PyObject_CallMethod(module, "signal", "iO", number, handler) : NULL;
+    int result = handler ? coopdl_py_interrupt_install(handler) : -1;
     Py_XDECREF(handler);
-    Py_XDECREF(module);
-    if (!old)
-        return -1;
-    Py_DECREF(old);
-    sigaction(number, &before, NULL);
-    atomic_store(&coopdl_py_signal, number);
-    return 0;
+    return result;
 }
 
 static int install_hooks(void)
@@ -162,8 +140,7 @@ int coopdl_py_prepare(struct thread *thread)
     if (unlikely(!atomic_load_explicit(&hooked, memory_order_relaxed)) && !ended &&
         atomic_load(&coopdl_py_main_module) && install_hooks() < 0)
         return -1;
-    if (unlikely(thread->kind == KIND_MAIN &&
-                 !atomic_load_explicit(&coopdl_py_signal, memory_order_relaxed)))
+    if (unlikely(thread->kind == KIND_MAIN && !coopdl_py_interrupts()))
         return install_signal();
     return 0;
 }

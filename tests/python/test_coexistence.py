@@ -263,6 +263,20 @@ class Signals(Scoped):
         self.ends(lambda: time.sleep(30))
         self.assertEqual([signal.getsignal(number) for number in numbers], before)
 
+    def test_every_handler_is_set_back(self):
+        """Ours too: in that scope, and in the next one."""
+        def set_back():
+            for number in range(signal.SIGRTMIN, signal.SIGRTMAX):
+                signal.signal(number, signal.SIG_DFL)
+
+        def computes():
+            while True:
+                pass
+
+        for body in computes, lambda: time.sleep(30):
+            self.ends(lambda: (set_back(), body()))
+            self.ends(lambda: re.match('(a+)+$', 40 * 'a' + 'b'))
+
     def test_every_signal_blocked(self):
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         self.addCleanup(signal.pthread_sigmask, signal.SIG_SETMASK, before)
