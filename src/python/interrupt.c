@@ -4,7 +4,7 @@
  *
  * The interpreter's handler of the kernel's signals marks a signal as received, and needs no GIL
  * for that.  It is called here, and no signal is sent.  Only Python's side of a realtime signal is
- * used: the kernel's action of that signal stays as it was.
+ * used: the kernel's action of that signal stays the default one.
  *
  * What must hold: nothing is marked as received that has no Python handler.  The program may take
  * ours away (a server that sets all signals back), and only the holder of the GIL may ask Python
@@ -42,9 +42,9 @@ static int free_signal(struct sigaction *before)
 int coopdl_py_interrupt_install(PyObject *handler)
 {
     struct sigaction before, pythons;
-    int signal = atomic_load(&number) ? 0 : free_signal(&before);
+    int signal = free_signal(&before);
     if (!signal)
-        return PyErr_Occurred() ? -1 : 0;
+        return -1;
     PyObject *module = PyImport_ImportModule("signal");
     PyObject *old = module ? PyObject_CallMethod(module, "signal", "iO", signal, handler) : NULL;
     Py_XDECREF(module);

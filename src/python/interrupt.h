@@ -5,8 +5,8 @@
 
 #include "module.h"
 
-/* With the GIL, in the main thread: `handler` is called for the signal from now on; nothing if
- * there is one already.  -1 with an exception set. */
+/* With the GIL, in the main thread, where no handler is installed: `handler` is called for the
+ * signal from now on.  -1 with an exception set. */
 int coopdl_py_interrupt_install(PyObject *handler);
 
 /* Marks the signal as received.  False if there is none: no handler was installed, or the program

@@ -306,7 +306,9 @@ class Deadlines:
     @pytest.hookimpl(tryfirst=True)
     def pytest_enter_pdb(self) -> None:
         """Who looks into a test has time."""
-        for scope in self.entered if not self.ends_in_pdb else ():
+        if self.ends_in_pdb:
+            return
+        for scope in self.entered:
             scope.reschedule(None)
 
     # In place of pytest-timeout: by its hooks where it is installed, else from the same settings.
