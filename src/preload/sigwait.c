@@ -110,20 +110,29 @@ int coopdl_timed___xpg_sigpause(int number)
     return (int)coopdl_kicked(coopdl_real.__xpg_sigpause(number), ON_NOTHING, "sigpause");
 }
 
-/* libc's sigtimedwait; without a timeout sigwaitinfo. */
+/* libc's sigtimedwait; without a timeout sigwaitinfo.
+ *
+ * musl's waits again after EINTR, a kick's too. So this library makes the system call itself, which
+ * is no cancellation point: the set contains musl's signal of pthread_cancel as well. Wherever that
+ * signal arrives, it ends the wait: its handler blocks it and sends it again. The cancellation is
+ * not made asynchronous, as musl would unwind with the stack aligned as it is here by chance. */
+#define MUSL_SIGCANCEL 33
+
 static int wait_for_signal(const sigset_t *set, siginfo_t *info, const struct timespec *timeout)
 {
 #if defined(__GLIBC__) || defined(COOPDL_TRAPPED)
     return timeout ? coopdl_real.sigtimedwait(set, info, timeout)
                    : coopdl_real.sigwaitinfo(set, info);
 #else
-    /* musl's wait again after EINTR, a kick's too: this one only where it is no kick. */
-    int number, type;
-    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
-    do
-        number = coopdl_raw.sigtimedwait(set, info, timeout);
-    while (number < 0 && errno == EINTR && !(coopdl_load(coopdl_self) & WORD_FIRED));
-    pthread_setcanceltype(type, NULL);
+    uint64_t with_cancel;
+    int number;
+    __builtin_memcpy(&with_cancel, set, sizeof(with_cancel));
+    with_cancel |= COOPDL_SIGSET_BIT(MUSL_SIGCANCEL);
+    do {
+        pthread_testcancel();
+        number = coopdl_raw.sigtimedwait((const sigset_t *)&with_cancel, info, timeout);
+    } while (number == MUSL_SIGCANCEL ||
+             (number < 0 && errno == EINTR && !(coopdl_load(coopdl_self) & WORD_FIRED)));
     return number;
 #endif
 }

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_signals.c -- the program's own signals beside the kick: handlers that make wrapped calls, on
- * an alternate stack too, masks, the old ways to set an action and to block, signalfd.
+ * an alternate stack too, masks, the old ways to set an action and to block, signalfd, and the
+ * signal of pthread_cancel.
  */
 #include "kick_signal.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/signalfd.h>
 
 TestSuite(signals, .timeout = 30);
@@ -184,4 +187,50 @@ Test(signals, what_is_pending_is_not_waited_for)
     expect(read_errno(silent_pipe()) == EINTR, "the first call that is cut");
     expect(sigsuspend(&none) == -1 && errno == ETIMEDOUT && arrived == 3);
     coopdl_leave(&scope);
+}
+
+static _Atomic bool waiting;
+static bool aligned;
+
+/* Where the compiler may expect it, for instructions that fault elsewhere. */
+__attribute__((noinline)) static void note_alignment(void *unused)
+{
+    (void)unused;
+    aligned = ((uintptr_t)__builtin_frame_address(0) + 2 * sizeof(void *)) % 16 == 0;
+}
+
+static void *wait_for_usr2(void *scope)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR2);
+    coopdl_enter(scope, coopdl_after(3600 * COOPDL_SECOND));
+    pthread_cleanup_push(note_alignment, NULL);
+    atomic_store(&waiting, true);
+    sigwaitinfo(&set, NULL);
+    pthread_cleanup_pop(0);
+    coopdl_leave(scope);
+    return NULL;
+}
+
+/* Before the system call, in it, and where musl's handler has run between the two. */
+Test(signals, wait_is_cancelled_at_any_moment)
+{
+#ifdef __SANITIZE_ADDRESS__
+    cr_skip_test("AddressSanitizer loses track of a stack that is unwound by force");
+#endif
+    for (int turn = 0; turn < 2000; turn++) {
+        pthread_t thread;
+        coopdl_scope scope;
+        void *result = NULL;
+        atomic_store(&waiting, aligned = false);
+        cr_assert(pthread_create(&thread, NULL, wait_for_usr2, &scope) == 0);
+        while (!atomic_load(&waiting))
+            sched_yield();
+        for (volatile int i = 0; i < turn * 5; i++)
+            ;
+        pthread_cancel(thread);
+        cr_assert(pthread_join(thread, &result) == 0);
+        cr_assert(result == PTHREAD_CANCELED && aligned, "turn %d, aligned %d", turn, aligned);
+    }
 }
