@@ -211,6 +211,9 @@ for log in sys.argv[2:]:
     for line in open(log + ".json", encoding="utf-8"):
         test = json.loads(line)
         name = plain(test["name"])
+        if name in with_failures:  # what a program that reports in TAP says of a failure
+            said = [line for line in test.get("stdout", "").splitlines() if line.startswith("#")]
+            failures += [f"    {name}: {line[:160]}" for line in said[-20:]]
         if test["result"] in ("OK", "SKIP", "EXPECTEDFAIL") or name in with_failures:
             continue
         count["failed"] += 1

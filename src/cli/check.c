@@ -125,7 +125,7 @@ static void check_filter(bool filtered, const struct refusals *refusals)
                "a filter of system calls ends who makes one of ours: have it allow "
                "rt_sigaction, rt_sigprocmask, rt_tgsigqueueinfo, tgkill, futex, "
                "timer_create, prctl(PR_SET_SYSCALL_USER_DISPATCH) (or set "
-               "COOPDL_TRAP=0 against the last), pidfd_open, pidfd_getfd");
+               "COOPDL_TRAP=0 against the last), pidfd_open, pidfd_getfd, getrusage");
     else if (*refusals->calls)
         report(false, "seccomp", "a filter of system calls refuses %s: have it allow them",
                refusals->calls);

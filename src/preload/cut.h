@@ -190,18 +190,23 @@ coopdl_failed(const char *call, enum coopdl_object object, const void *caller)
         returned;                                                                                  \
     })
 
+/* How often this thread has slept in the kernel. */
+long coopdl_sleeps(void);
+
 /* After expiry, a call that may or may not wait, which cannot be found out before: it is performed,
  * and kicked if it does not return in a moment.  A kick that comes sooner was for something else.
- */
+ * So was one that found the call as it waited for a processor: it had not slept. */
 #define ATTEMPT(call)                                                                              \
     __extension__({                                                                                \
         int64_t moment = coopdl_clock() + COOPDL_FIRST_BACKOFF / 2;                                \
+        long sleeps = coopdl_sleeps();                                                             \
         __typeof__(call) attempted;                                                                \
         do {                                                                                       \
             coopdl_kick_soon(coopdl_self, ASLEEP_MOMENT);                                          \
             attempted = (call);                                                                    \
             atomic_store(&coopdl_self->asleep, AWAKE);                                             \
-        } while (attempted < 0 && errno == EINTR && coopdl_clock() < moment);                      \
+        } while (attempted < 0 && errno == EINTR &&                                                \
+                 (coopdl_clock() < moment || coopdl_sleeps() == sleeps));                          \
         attempted;                                                                                 \
     })
 

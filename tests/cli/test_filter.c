@@ -37,6 +37,7 @@ static const struct row {
     {NULL, {SYS_timer_create, -1}},
     {NULL, {SYS_timer_settime, -1}},
     {NULL, {SYS_prctl, -1}},
+    {NULL, {SYS_getrusage, -1}},
     {NULL, {SYS_setpgid, -1}}, /* it leads a group here */
     {NULL, {SYS_process_vm_readv, -1}},
     {NULL, {SYS_getdents64, -1}},

@@ -506,7 +506,8 @@ static int call_pause(void)
     return result(AS(int (*)(void))());
 }
 
-/* What waits by its nature is ended by the program's own alarm where no deadline does. */
+/* What waits by its nature is ended by the program's own alarm where no deadline does: again and
+ * again, as the first may come before the call begins. */
 static bool alarmed;
 
 static void on_alarm(int number)
@@ -517,10 +518,16 @@ static void on_alarm(int number)
 static void set_alarm(void)
 {
     struct sigaction action = {.sa_handler = on_alarm};
-    struct itimerval soon = {.it_value = {.tv_usec = 10000}};
+    struct itimerval soon = {{.tv_usec = 10000}, {.tv_usec = 10000}};
     alarmed = true;
     sigaction(SIGALRM, &action, NULL);
     setitimer(ITIMER_REAL, &soon, NULL);
+}
+
+static void stop_alarm(void)
+{
+    struct itimerval never = {0};
+    setitimer(ITIMER_REAL, &never, NULL);
 }
 
 static int call_sigsuspend(void)

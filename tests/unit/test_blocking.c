@@ -92,6 +92,7 @@ Test(blocking, unharmed_by_a_far_deadline)
         if (expected)
             set_alarm();
         int error = cases[i].call();
+        stop_alarm();
         expect(error == expected, "%s, case %d: %s", cases[i].name, i, strerror(error));
         expect(coopdl_leave(&scope) == 0);
         end();

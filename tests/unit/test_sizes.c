@@ -242,18 +242,32 @@ static void on_alarm(int number)
     (void)number;
 }
 
-/* The program's own signal, in a moment. */
+/* The program's own signal: again and again, as the first may come before the call begins. */
 static void set_alarm(void)
 {
     struct sigaction action = {.sa_handler = on_alarm};
-    struct itimerval soon = {.it_value = {.tv_usec = 20000}};
+    struct itimerval soon = {{.tv_usec = 20000}, {.tv_usec = 20000}};
     sigaction(SIGALRM, &action, NULL);
     setitimer(ITIMER_REAL, &soon, NULL);
 }
 
+static void stop_alarm(void)
+{
+    struct itimerval never = {0};
+    setitimer(ITIMER_REAL, &never, NULL);
+}
+
+#define INTERRUPTED(call)                                                                          \
+    do {                                                                                           \
+        set_alarm();                                                                               \
+        long result_ = (call);                                                                     \
+        stop_alarm();                                                                              \
+        expect(result_, #call);                                                                    \
+    } while (0)
+
 static bool is_rest_of_10_s(const struct timespec *rest)
 {
-    return rest->tv_sec == 9 && rest->tv_nsec > 0 && rest->tv_nsec < 985 * MS;
+    return rest->tv_sec == 9 && rest->tv_nsec > 0 && rest->tv_nsec < COOPDL_SECOND;
 }
 
 Test(sizes, rests)
@@ -261,14 +275,12 @@ Test(sizes, rests)
     coopdl_scope scope;
     struct timespec wanted = {.tv_sec = 10}, rest = {0};
     enter(&scope, false);
-    set_alarm();
-    expect(nanosleep(&wanted, &rest) == -1 && errno == EINTR && is_rest_of_10_s(&rest));
+    INTERRUPTED(nanosleep(&wanted, &rest) == -1 && errno == EINTR && is_rest_of_10_s(&rest));
     rest = (struct timespec){0};
-    set_alarm();
-    expect(clock_nanosleep(CLOCK_BOOTTIME, 0, &wanted, &rest) == EINTR && is_rest_of_10_s(&rest));
+    INTERRUPTED(clock_nanosleep(CLOCK_BOOTTIME, 0, &wanted, &rest) == EINTR &&
+                is_rest_of_10_s(&rest));
     rest = (struct timespec){0};
-    set_alarm();
-    expect(thrd_sleep(&wanted, &rest) == -1 && is_rest_of_10_s(&rest));
+    INTERRUPTED(thrd_sleep(&wanted, &rest) == -1 && is_rest_of_10_s(&rest));
     coopdl_leave(&scope);
 }
 
@@ -278,11 +290,10 @@ Test(sizes, what_is_left_of_a_timeout)
     coopdl_scope scope;
     struct timeval timeout = {.tv_sec = 10};
     SKIP_IF_EMULATED("does not");
-    set_alarm();
     enter(&scope, false);
-    expect(select(0, NULL, NULL, NULL, &timeout) == -1 && errno == EINTR);
+    INTERRUPTED(select(0, NULL, NULL, NULL, &timeout) == -1 && errno == EINTR);
 #ifdef __GLIBC__ /* which hands it on */
-    expect(timeout.tv_sec == 9 && timeout.tv_usec > 0 && timeout.tv_usec < 985000);
+    expect(timeout.tv_sec == 9 && timeout.tv_usec > 0 && timeout.tv_usec < 1000000);
 #else
     expect(timeout.tv_sec == 10 && timeout.tv_usec == 0);
 #endif
@@ -374,6 +385,9 @@ static struct timespec in_a_moment(clockid_t clock)
         assert_on_time(begun_ + 19 * MS, #call);                                                   \
     } while (0)
 
+/* The same, `until` a moment on `clock`. */
+#define TAKES_UNTIL_A_MOMENT(clock, call) TAKES_A_MOMENT((until = in_a_moment(clock), (call)))
+
 Test(sizes, timeouts_that_are_relative)
 {
     coopdl_scope scope;
@@ -416,19 +430,20 @@ Test(sizes, timeouts_that_are_absolute)
     mqd_t mq = mq_open(name, O_CREAT | O_RDWR, 0600, &attributes);
     mq_unlink(name);
     enter(&scope, false);
-    until = in_a_moment(CLOCK_MONOTONIC);
-    TAKES_A_MOMENT(clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == 0);
-    until = in_a_moment(CLOCK_REALTIME);
-    TAKES_A_MOMENT(sem_timedwait(&semaphore, &until) == -1 && errno == ETIMEDOUT);
-    until = in_a_moment(CLOCK_MONOTONIC);
+    TAKES_UNTIL_A_MOMENT(CLOCK_MONOTONIC,
+                         clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == 0);
+    TAKES_UNTIL_A_MOMENT(CLOCK_REALTIME,
+                         sem_timedwait(&semaphore, &until) == -1 && errno == ETIMEDOUT);
 #ifdef __GLIBC__
-    TAKES_A_MOMENT(sem_clockwait(&semaphore, CLOCK_MONOTONIC, &until) == -1 && errno == ETIMEDOUT);
+    TAKES_UNTIL_A_MOMENT(CLOCK_MONOTONIC,
+                         sem_clockwait(&semaphore, CLOCK_MONOTONIC, &until) == -1 &&
+                             errno == ETIMEDOUT);
 #endif
-    until = in_a_moment(CLOCK_REALTIME);
-    TAKES_A_MOMENT(mq_timedreceive(mq, text, 10, NULL, &until) == -1 && errno == ETIMEDOUT);
+    TAKES_UNTIL_A_MOMENT(CLOCK_REALTIME,
+                         mq_timedreceive(mq, text, 10, NULL, &until) == -1 && errno == ETIMEDOUT);
     expect(mq_send(mq, "x", 1, 0) == 0);
-    until = in_a_moment(CLOCK_REALTIME);
-    TAKES_A_MOMENT(mq_timedsend(mq, "y", 1, 0, &until) == -1 && errno == ETIMEDOUT);
+    TAKES_UNTIL_A_MOMENT(CLOCK_REALTIME,
+                         mq_timedsend(mq, "y", 1, 0, &until) == -1 && errno == ETIMEDOUT);
     coopdl_leave(&scope);
     mq_close(mq);
 }
@@ -441,16 +456,11 @@ Test(sizes, a_deadline_beyond_any_timespec_of_32_bits)
     struct timespec longest = {.tv_sec = INT32_MAX}, rest = {0};
     int epoll = epoll_create1(0);
     coopdl_enter(&scope, INT64_MAX / 2);
-    set_alarm();
-    expect(ppoll(&pollfd, 1, NULL, NULL) == -1 && errno == EINTR);
-    if (!EMULATED) {
-        set_alarm();
-        expect(epoll_pwait2(epoll, &event, 1, NULL, NULL) == -1 && errno == EINTR);
-    }
-    set_alarm();
-    expect(nanosleep(&longest, &rest) == -1 && errno == EINTR && rest.tv_sec == INT32_MAX - 1);
-    set_alarm();
-    expect(sleep(UINT_MAX) >= INT32_MAX - 1);
+    INTERRUPTED(ppoll(&pollfd, 1, NULL, NULL) == -1 && errno == EINTR);
+    if (!EMULATED)
+        INTERRUPTED(epoll_pwait2(epoll, &event, 1, NULL, NULL) == -1 && errno == EINTR);
+    INTERRUPTED(nanosleep(&longest, &rest) == -1 && errno == EINTR && rest.tv_sec == INT32_MAX - 1);
+    INTERRUPTED(sleep(UINT_MAX) >= INT32_MAX - 1);
     coopdl_leave(&scope);
 }
 
