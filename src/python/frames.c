@@ -178,6 +178,13 @@ static const struct critical *critical_frame(PyFrameObject *frame, PyFrameObject
     return call && (!own || own->by_name || call->kind == CRITICAL_DESTROY) ? call : own;
 }
 
+/* What a frame is that C code alone has called: what a thread destroys as it ends. */
+static const struct critical *critical_alone(PyFrameObject *frame)
+{
+    const struct critical *own = critical_of(frame);
+    return own && own->kind == CRITICAL_DESTROY ? own : NULL;
+}
+
 static bool rules(const struct critical *outer, const struct critical *inner)
 {
     return !inner || (inner->kind != CRITICAL_DESTROY && (inner->by_name || !outer->by_name));
@@ -214,7 +221,7 @@ static bool ends_body(PyFrameObject *frame, PyFrameObject *back, const struct en
 }
 
 /* The caller of the outermost critical function in the body of a scope, a new reference; null if
- * there is none. */
+ * there is no such function, or C code alone has called it. */
 static PyFrameObject *outside(PyThreadState *there, const struct entry *scope,
                               const struct critical **critical)
 {
@@ -226,9 +233,9 @@ static PyFrameObject *outside(PyThreadState *there, const struct entry *scope,
             Py_XDECREF(back);
             break;
         }
-        const struct critical *here = back ? critical_frame(frame, back) : NULL;
+        const struct critical *here = back ? critical_frame(frame, back) : critical_alone(frame);
         if (here) {
-            Py_XSETREF(found, (PyFrameObject *)Py_NewRef(back));
+            Py_XSETREF(found, (PyFrameObject *)Py_XNewRef(back));
             if (rules(here, *critical))
                 *critical = here;
         }
@@ -284,14 +291,17 @@ static PyFrameObject *taker(PyThreadState *there, const struct entry *scope)
     return found;
 }
 
-/* The frame whose instructions are to be watched, a new reference. */
+/* The frame whose instructions are to be watched, a new reference; null if there is none. */
 static PyFrameObject *choose(struct thread *thread, PyThreadState *there)
 {
     const struct critical *critical;
     PyFrameObject *frame = thread->deferral.waits ? taker(there, thread->due) : NULL;
     thread->watch.around = frame;
-    if (!frame && !thread->deferral.over)
+    if (!frame && !thread->deferral.over) {
         frame = outside(there, thread->due, &critical);
+        if (!frame && critical)
+            return NULL;
+    }
     return frame ? frame : PyThreadState_GetFrame(there);
 }
 

@@ -105,6 +105,26 @@ def raw_thread():
     finally:
         free.acquire()
 
+def destroyed_as_a_thread_ends():
+    import _thread
+    class Thing:
+        def __init__(self):
+            self.end = coopdl.deadline() + 0.5
+        def __del__(self):
+            try:
+                while time.monotonic() < self.end:
+                    pass
+                say('the destructor has ended')
+            finally:
+                free.release()
+    free = threading.Lock()
+    free.acquire()
+    _thread.start_new_thread(lambda thing: None, (Thing(),))
+    try:
+        waits()
+    finally:
+        free.acquire()
+
 def c_thread():
     import ctypes
     libc = ctypes.CDLL(None)
@@ -301,6 +321,14 @@ class Exit(unittest.TestCase):
     def test_threads_of_other_kinds(self):
         self.each(self.ended, ('raw_thread',), ('thread_in_clean_up',))
         self.each(lambda program: self.ended(program, said='swallowed DeadlineReached'), ('c_thread',))
+
+    def test_a_destructor_that_only_c_code_has_called(self):
+        """A thread's arguments are destroyed when its function has returned."""
+        def check(program):
+            err = self.ended(program, said='the destructor has ended', at_least=0.5)
+            self.assertNotIn('ignored', err)
+
+        self.each(check, ('destroyed_as_a_thread_ends',))
 
     def test_executors(self):
         self.each(self.ended, ('executor',), ('asyncio_executor',))
