@@ -271,6 +271,9 @@ static int children(const char *self)
             _exit(wait_in("poll"));
         if (pids[i] == 0) {
             execl(self, self, report_path, "wait", "read", NULL);
+            if (errno == ETIMEDOUT) /* what a budget's end has overtaken is not started */
+                fprintf(report, "read: began too late\n");
+            fflush(report);
             _exit(127);
         }
     }
