@@ -194,6 +194,12 @@ static bool no_hangup(void)
     return process < 0 || is_refused(syscall(SYS_pidfd_getfd, process, STDOUT_FILENO, 0));
 }
 
+static bool no_usage(void)
+{
+    struct rusage usage;
+    return is_refused(getrusage(RUSAGE_SELF, &usage));
+}
+
 static const struct {
     const char *call;
     bool (*is_refused)(void);
@@ -201,7 +207,7 @@ static const struct {
     {"rt_sigaction", no_action},   {"rt_sigprocmask", no_mask},
     {"tgkill", no_signal_to_self}, {"timer_create", no_timer},
     {"futex", no_futex},           {"prctl(PR_SET_SYSCALL_USER_DISPATCH)", no_trap},
-    {"pidfd_getfd", no_hangup},
+    {"pidfd_getfd", no_hangup},    {"getrusage", no_usage},
 };
 
 enum { NEEDED = sizeof(needed) / sizeof(*needed) };

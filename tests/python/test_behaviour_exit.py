@@ -281,7 +281,7 @@ class Exit(unittest.TestCase):
         self.assertIn('the main thread cleaned up', err)
         self.assertIn(said, err)
         # Threads that write at once write between the words of each other's lines.
-        self.assertIn('DeadlineReached', err)
+        self.assertRegex(err, r'(?s)\bcoopdl.*DeadlineReached')
         self.assertNotRegex(err, r'\nTimeoutError: [^\n]*\n(?!\nThe above exception)')
         self.assertGreaterEqual(took, at_least, 'early')
         self.assertLess(took, at_least + GENEROUS, 'late')

@@ -8,6 +8,7 @@
 #ifndef COOPDL_TESTS_BLOCKING_CALLS_H
 #define COOPDL_TESTS_BLOCKING_CALLS_H
 
+#include "alarm.h"
 #include "cancel.h"
 #include "names.h"
 
@@ -506,29 +507,8 @@ static int call_pause(void)
     return result(AS(int (*)(void))());
 }
 
-/* What waits by its nature is ended by the program's own alarm where no deadline does: again and
- * again, as the first may come before the call begins. */
+/* What waits by its nature is ended by the program's own alarm where no deadline does. */
 static bool alarmed;
-
-static void on_alarm(int number)
-{
-    (void)number;
-}
-
-static void set_alarm(void)
-{
-    struct sigaction action = {.sa_handler = on_alarm};
-    struct itimerval soon = {{.tv_usec = 10000}, {.tv_usec = 10000}};
-    alarmed = true;
-    sigaction(SIGALRM, &action, NULL);
-    setitimer(ITIMER_REAL, &soon, NULL);
-}
-
-static void stop_alarm(void)
-{
-    struct itimerval never = {0};
-    setitimer(ITIMER_REAL, &never, NULL);
-}
 
 static int call_sigsuspend(void)
 {

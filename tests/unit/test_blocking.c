@@ -89,8 +89,9 @@ Test(blocking, unharmed_by_a_far_deadline)
         int expected = cases[i].flags & WAITS_ALWAYS ? EINTR : 0;
         begin(i, true);
         coopdl_enter(&scope, coopdl_after(3600 * COOPDL_SECOND));
-        if (expected)
-            set_alarm();
+        alarmed = expected;
+        if (alarmed)
+            set_alarm(10000);
         int error = cases[i].call();
         stop_alarm();
         expect(error == expected, "%s, case %d: %s", cases[i].name, i, strerror(error));
