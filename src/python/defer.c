@@ -15,6 +15,8 @@
  *   From then on the awaited thread has the deadline too (lend.c).
  * - A destructor throws exceptions away.  There only a wait for a lock is ended, after the grace: a
  *   collection may run millions of destructors, and that is no hang.
+ * - In Thread.start the wait ends as soon as the new thread has a processor.  It is ended after the
+ *   grace if the new thread never says that it has begun.
  */
 #include "defer.h"
 
@@ -99,6 +101,11 @@ static bool has_had_its_time(struct thread *thread, const struct critical *criti
             (critical->by_name && work >= ALLOWANCE));
 }
 
+static bool ends_after_grace(const struct critical *critical)
+{
+    return critical->kind == CRITICAL_DESTROY || critical->kind == CRITICAL_START;
+}
+
 static void forget(struct deferral *deferral)
 {
     deferral->since = 0;
@@ -118,7 +125,7 @@ const char *coopdl_py_deferred_here(struct thread *thread, PyThreadState *here, 
     deferral->over = has_had_its_time(thread, critical, overdue);
     if (deferral->over)
         return NULL;
-    if (critical->kind == CRITICAL_JOIN || (critical->kind == CRITICAL_DESTROY && !overdue))
+    if (critical->kind == CRITICAL_JOIN || (ends_after_grace(critical) && !overdue))
         return critical->where;
     if (critical->kind == CRITICAL_EXIT && !overdue && joins(here))
         return "waits for a thread";
@@ -137,7 +144,7 @@ const char *coopdl_py_deferred_there(struct thread *thread, PyThreadState *there
         return !overdue && coopdl_py_enters(there) ? "enters a with" : NULL;
     }
     deferral->waits =
-        waits(thread, there, NULL, 3) && (overdue || critical->kind != CRITICAL_DESTROY);
+        waits(thread, there, NULL, 3) && (overdue || !ends_after_grace(critical));
     deferral->over = has_had_its_time(thread, critical, overdue);
     return deferral->over ? NULL : deferral->waits ? "waits for a lock" : critical->where;
 }

@@ -13,7 +13,9 @@
  * - Critical functions (frames.h), and the functions that they call.  Until `__enter__` has
  *   returned, no code gives back a resource that it has taken; a resource that `__exit__` has not
  *   given back stays taken; a destructor throws its exceptions away; up to 3.12 an exception in
- *   Thread.join's function for a lock marks a running thread as ended.  A critical function in
+ *   Thread.join's function for a lock marks a running thread as ended, and one in Thread.start
+ *   leaves a thread behind that the interpreter's end does not await: where the main thread ends
+ *   next, the interpreter frees the state that the new thread is about to use, and crashes.  A critical function in
  *   which the scope itself was entered does not count: the exception stops at the `with` statement
  *   of the scope, inside that function.
  *
@@ -71,6 +73,7 @@ static const struct critical weak_callback = {CRITICAL_DESTROY, false,
                                               "in a weak reference's callback"};
 static const struct critical closed_generator = {CRITICAL_DESTROY, false,
                                                  "in a generator that is closed"};
+static const struct critical thread_start = {CRITICAL_START, false, "in Thread.start"};
 static const struct critical fork_callback = {CRITICAL_DESTROY, false, "in a callback of os.fork"};
 
 enum { CRITICAL_FUNCTIONS = sizeof(critical_functions) / sizeof(*critical_functions) };
@@ -132,6 +135,24 @@ static bool is_named(const char *name, int i)
                                                   : strcmp(name, critical_functions[i].name) == 0;
 }
 
+static bool is_of_file(const PyCodeObject *code, const char *file)
+{
+    Py_ssize_t length = 0, tail = (Py_ssize_t)strlen(file);
+    const char *name = PyUnicode_AsUTF8AndSize(code->co_filename, &length);
+    PyErr_Clear();
+    return name && length >= tail && strcmp(name + length - tail, file) == 0;
+}
+
+/* The function itself is not looked for, since that might import. */
+static bool is_method(PyFrameObject *frame, const char *method, const char *file)
+{
+    PyCodeObject *code = PyFrame_GetCode(frame);
+    bool is =
+        is_of_file(code, file) && PyUnicode_CompareWithASCIIString(code->co_name, method) == 0;
+    Py_DECREF(code);
+    return is;
+}
+
 static const struct critical *critical_of(PyFrameObject *frame)
 {
     PyCodeObject *code = PyFrame_GetCode(frame);
@@ -143,6 +164,8 @@ static const struct critical *critical_of(PyFrameObject *frame)
     PyErr_Clear();
     if (name && i < CRITICAL_FUNCTIONS)
         return &critical_functions[i].critical;
+    if (is_method(frame, "start", threading))
+        return &thread_start;
     return is_weak_callback(frame) ? &weak_callback : is_closed(frame) ? &closed_generator : NULL;
 }
 
@@ -185,27 +208,17 @@ static const struct critical *critical_alone(PyFrameObject *frame)
     return own && own->kind == CRITICAL_DESTROY ? own : NULL;
 }
 
+static int rank(const struct critical *critical)
+{
+    return critical->kind == CRITICAL_DESTROY ? 3
+           : critical->kind == CRITICAL_START ? 2
+           : !critical->by_name               ? 1
+                                              : 0;
+}
+
 static bool rules(const struct critical *outer, const struct critical *inner)
 {
-    return !inner || (inner->kind != CRITICAL_DESTROY && (inner->by_name || !outer->by_name));
-}
-
-static bool is_of_file(const PyCodeObject *code, const char *file)
-{
-    Py_ssize_t length = 0, tail = (Py_ssize_t)strlen(file);
-    const char *name = PyUnicode_AsUTF8AndSize(code->co_filename, &length);
-    PyErr_Clear();
-    return name && length >= tail && strcmp(name + length - tail, file) == 0;
-}
-
-/* The function itself is not looked for, since that might import. */
-static bool is_method(PyFrameObject *frame, const char *method, const char *file)
-{
-    PyCodeObject *code = PyFrame_GetCode(frame);
-    bool is =
-        is_of_file(code, file) && PyUnicode_CompareWithASCIIString(code->co_name, method) == 0;
-    Py_DECREF(code);
-    return is;
+    return !inner || rank(outer) >= rank(inner);
 }
 
 /* Whether a frame is outside the body of a scope: that of the `with` statement, or of the function

@@ -18,7 +18,7 @@ import time
 import unittest
 
 import coopdl
-from scopes import BOUND, Expiry, Main, Worker
+from scopes import BOUND, SHORT, Expiry, Main, Worker, spin
 
 ROUNDS = 150
 SCOPE = 0.002
@@ -112,6 +112,57 @@ class Joins(Expiry):
             event.set()
             thread.join()
             self.assertFalse(thread.is_alive())
+
+
+    def test_a_thread_that_is_started_has_begun(self):
+        """One that has not is not awaited at the end, where the interpreter up to 3.12 crashes."""
+        class Late(threading.Thread):
+            def __init__(self, log):
+                super().__init__()
+                self.log = log
+
+            def _bootstrap(self):
+                self.log.append(self)
+                time.sleep(SHORT * 3)
+                super()._bootstrap()
+
+        class Server:
+            def __init__(self, log):
+                self.thread = Late(log)
+
+            def __enter__(self):
+                self.thread.start()
+
+            def __exit__(self, *_):
+                pass
+
+        def by_itself(log):
+            Late(log).start()
+            spin()
+
+        def in_enter(log):
+            with Server(log):
+                spin()
+
+        for body in by_itself, in_enter:
+            with self.subTest(body.__name__):
+                log, _ = self.ends_begun(body)
+                for thread in log:
+                    self.assertTrue(thread._started.is_set())
+                    thread.join()
+
+    def test_a_thread_that_never_begins(self):
+        event = threading.Event()
+
+        class Never(threading.Thread):
+            def _bootstrap(self):
+                event.wait()
+
+        thread = Never(daemon=True)
+        try:
+            self.ends(thread.start, grace=SHORT)
+        finally:
+            event.set()
 
 
 class MainJoins(Main, Joins, unittest.TestCase):
