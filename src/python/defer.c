@@ -143,8 +143,7 @@ const char *coopdl_py_deferred_there(struct thread *thread, PyThreadState *there
         forget(deferral);
         return !overdue && coopdl_py_enters(there) ? "enters a with" : NULL;
     }
-    deferral->waits =
-        waits(thread, there, NULL, 3) && (overdue || !ends_after_grace(critical));
+    deferral->waits = waits(thread, there, NULL, 3) && (overdue || !ends_after_grace(critical));
     deferral->over = has_had_its_time(thread, critical, overdue);
     return deferral->over ? NULL : deferral->waits ? "waits for a lock" : critical->where;
 }

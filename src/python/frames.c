@@ -13,11 +13,11 @@
  * - Critical functions (frames.h), and the functions that they call.  Until `__enter__` has
  *   returned, no code gives back a resource that it has taken; a resource that `__exit__` has not
  *   given back stays taken; a destructor throws its exceptions away; up to 3.12 an exception in
- *   Thread.join's function for a lock marks a running thread as ended, and one in Thread.start
- *   leaves a thread behind that the interpreter's end does not await: where the main thread ends
- *   next, the interpreter frees the state that the new thread is about to use, and crashes.  A critical function in
- *   which the scope itself was entered does not count: the exception stops at the `with` statement
- *   of the scope, inside that function.
+ *   Thread.join's function for a lock marks a running thread as ended.  One in Thread.start leaves
+ *   a thread behind that the interpreter's end does not await: up to 3.12 that end frees the state
+ *   that the new thread is about to use, and the process crashes.  A critical function in which the
+ *   scope itself was entered does not count: the exception stops at the `with` statement of the
+ *   scope, inside that function.
  *
  * A safe point lies before an instruction of a frame that is in none of these places: at the target
  * of a jump backwards, at the beginning of a function, at the beginning of the body of a `with`,

@@ -25,8 +25,9 @@ struct critical {
 };
 
 /* The outermost critical function that a thread is in, inside the body of a scope, but a destructor
- * before any other, then Thread.start, and one that only its name makes one after any other; null if
- * the thread is in none.  Where the scope's body is not known, or is the program, all functions that run count. */
+ * before any other, then Thread.start, and one that only its name makes one after any other; null
+ * if the thread is in none.  Where the scope's body is not known, or is the program, all functions
+ * that run count. */
 const struct critical *coopdl_py_critical(PyThreadState *there, const struct entry *scope);
 
 /* The exception that a generator or coroutine handles that owns this frame; borrowed, or null. */
