@@ -14,7 +14,7 @@ enum critical_kind {
     CRITICAL_ENTER,   /* takes something for its caller */
     CRITICAL_EXIT,    /* gives it back */
     CRITICAL_DESTROY, /* what it raises is thrown away */
-    CRITICAL_START,   /* a thread begins, and no thread that ends the interpreter awaits it yet */
+    CRITICAL_START,   /* starts a thread, which up to 3.12 is not awaited before it has begun */
     CRITICAL_JOIN     /* it takes what is raised in it for the end of the thread that it joins */
 };
 

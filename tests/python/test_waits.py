@@ -113,7 +113,6 @@ class Joins(Expiry):
             thread.join()
             self.assertFalse(thread.is_alive())
 
-
     def test_a_thread_that_is_started_has_begun(self):
         """One that has not is not awaited at the end, where the interpreter up to 3.12 crashes."""
         class Late(threading.Thread):
