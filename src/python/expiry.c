@@ -33,7 +33,7 @@
  *
  * Ways to a safe point, all of which ask `due`:
  * - the main thread looks at our signal, in the interpreter's loop and in C code that waits or
- *   computes for long (coopdl_py_on_signal);
+ *   computes for long (coopdl_py_on_signal); so does a worker that holds the GIL (identity.c);
  * - the next safe point of the watched frame (at_safe_point);
  * - an error is raised, mostly that of a cut call: it is replaced, or the exception would come in
  *   the middle of the `except` or `finally` that the error leads to (on_error);
@@ -49,6 +49,7 @@
 #include "error.h"
 #include "frames.h"
 #include "handling.h"
+#include "identity.h"
 #include "interrupt.h"
 #include "lend.h"
 #include "meet.h"
@@ -233,13 +234,16 @@ struct entry *coopdl_py_due(struct thread *thread)
     return owner;
 }
 
-/* True with an exception set if the thread is to go no further. */
-static bool look_here(struct thread *thread, PyThreadState *here)
+/* True with an exception set if the thread is to go no further.  Nothing is raised if the
+ * interpreter's loop asks in a worker: that is raised in at its next safe point. */
+static bool look_here(struct thread *thread, PyThreadState *here, bool loop)
 {
     struct entry *owner = coopdl_py_due(thread);
     if (!owner)
         return false;
     const char *why = coopdl_py_deferred_here(thread, here, is_overdue(owner, coopdl_now()));
+    if (!why && loop)
+        why = "between two instructions of a worker";
     if (why) {
         /* The next call may be cut before the raiser has had the GIL. */
         defer(why);
@@ -255,12 +259,13 @@ static bool look_here(struct thread *thread, PyThreadState *here)
 PyObject *coopdl_py_on_signal(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
 {
     struct thread *thread = coopdl_py_self();
+    bool loop = coopdl_py_identity_handle();
     if (PyErr_Occurred()) /* whoever looks at signals has an error already: it goes on */
         return NULL;
     (void)coopdl_py_started();
     if (!thread)
         Py_RETURN_NONE;
-    return look_here(thread, PyThreadState_Get()) ? NULL : Py_NewRef(Py_None);
+    return look_here(thread, PyThreadState_Get(), loop) ? NULL : Py_NewRef(Py_None);
 }
 
 /* Watched is the caller of what is not to be raised in (frames.c): the exception comes there. */
@@ -371,6 +376,7 @@ enum coopdl_verdict coopdl_py_look(struct module_state *state, struct thread *th
 void coopdl_py_settle(struct thread *thread, struct entry *entry)
 {
     PyThreadState *here = PyThreadState_Get();
+    coopdl_py_identity_give_back();
     coopdl_py_unwatch_instructions(thread, here);
     coopdl_py_unwatch_errors(thread, here);
     if (entry->lent_until)

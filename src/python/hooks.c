@@ -13,6 +13,7 @@
 #include "budget.h"
 #include "error.h"
 #include "expiry.h"
+#include "identity.h"
 #include "interrupt.h"
 #include "meet.h"
 #include "raiser.h"
@@ -36,15 +37,24 @@ static _Atomic bool hooked;
 static _Atomic bool due; /* the main thread is to look at our signal in its next kick */
 static bool ended;       /* with the GIL */
 
+/* A worker that computes, which the raiser may not get the GIL from, is to look at our signal as
+ * the main thread does. */
+static bool is_to_borrow(struct thread *thread, const struct entry *owner)
+{
+    bool handles =
+        atomic_load(&owner->life) == LIFE_RAISED && atomic_load(&owner->overdue) > coopdl_now();
+    return !handles && !atomic_load(&thread->slept) && coopdl_py_identity_want(thread);
+}
+
 /* The main thread can be reached at once.  Nothing is cut before its errors are watched, unless the
  * raiser does not get the GIL: a call may be cut that was made with it.  Once an exception has been
  * raised and exists, only the raiser can tell whether it is being handled. */
-static enum coopdl_verdict verdict_on(struct thread *thread)
+static enum coopdl_verdict verdict_on(struct thread *thread, const struct entry *owner)
 {
     atomic_store(&thread->slept, coopdl_py_sleeps(thread) ? atomic_load(&thread->slept) + 1 : 0);
     enum coopdl_verdict verdict = coopdl_py_ask(thread);
     if (thread->kind == KIND_WORKER)
-        return verdict;
+        return is_to_borrow(thread, owner) && verdict == COOPDL_HANDLING ? COOPDL_KICK : verdict;
     if (!coopdl_py_interrupt_main())
         return verdict;
     atomic_store(&due, true);
@@ -90,7 +100,7 @@ static enum coopdl_verdict on_expired(pid_t tid, coopdl_scope *scope)
     struct entry *owner = coopdl_py_unspent(thread, coopdl_now());
     if (!owner)
         return is_entered(thread, scope) ? COOPDL_HANDLING : COOPDL_CUT;
-    enum coopdl_verdict verdict = verdict_on(thread);
+    enum coopdl_verdict verdict = verdict_on(thread, owner);
     /* Kicked, the main thread finds out whether the interpreter has started. */
     return owner->budget && thread->kind == KIND_MAIN && !coopdl_py_is_started() ? COOPDL_KICK
                                                                                  : verdict;
@@ -102,6 +112,7 @@ static enum coopdl_verdict on_expired(pid_t tid, coopdl_scope *scope)
 static void on_kicked(void)
 {
     coopdl_py_see();
+    coopdl_py_identity_lend();
     if (atomic_load(&due) && syscall(SYS_gettid) == getpid() && atomic_exchange(&due, false))
         coopdl_py_interrupt_main();
 }
@@ -112,7 +123,11 @@ static int install_signal(void)
 {
     PyObject *handler = PyObject_GetAttrString(atomic_load(&coopdl_py_main_module), "_on_signal");
     int result = handler ? coopdl_py_interrupt_install(handler) : -1;
+    bool lends = result == 0 && coopdl_py_identity_start(handler);
     Py_XDECREF(handler);
+    if (result == 0 && !lends)
+        coopdl_log(COOPDL_LOG_CUTS, "python: C code in a worker thread is not interrupted: the "
+                                    "interpreter's main thread is not where it is looked for");
     return result;
 }
 
@@ -210,6 +225,7 @@ static void inherit(struct entry *entry)
 PyObject *coopdl_py_after_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     struct thread *thread = coopdl_py_self();
+    coopdl_py_identity_after_fork();
     if (!thread || (!atomic_load(&thread->top) && !atomic_load(&thread->base)))
         Py_RETURN_NONE;
     inherit(atomic_load(&thread->top));
@@ -221,6 +237,7 @@ PyObject *coopdl_py_after_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(
 static void in_child(void)
 {
     coopdl_py_raiser_forked();
+    coopdl_py_identity_forked();
     atomic_store(&hooked, false);
 }
 
@@ -261,5 +278,8 @@ int coopdl_py_start(PyObject *module, struct module_state *state)
     ended = false;
     atomic_store(&coopdl_py_main_state, state);
     atomic_store(&coopdl_py_main_module, module);
+    /* Later there may be scopes in workers alone, which cannot set Python's handler. */
+    if (syscall(SYS_gettid) == getpid() && install_signal() < 0)
+        PyErr_Clear();
     return 0;
 }

@@ -20,7 +20,7 @@
 #include <stdatomic.h>
 
 static _Atomic int number; /* 0: none */
-static void (*_Atomic python_handler)(int);
+static coopdl_py_mark *_Atomic python_handler;
 
 static bool is_ours(int signal)
 {
@@ -45,7 +45,7 @@ int coopdl_py_interrupt_install(PyObject *handler)
     int signal = free_signal(&before);
     if (!signal)
         return -1;
-    PyObject *module = PyImport_ImportModule("signal");
+    PyObject *module = PyImport_ImportModule("_signal");
     PyObject *old = module ? PyObject_CallMethod(module, "signal", "iO", signal, handler) : NULL;
     Py_XDECREF(module);
     if (!old)
@@ -67,9 +67,18 @@ bool coopdl_py_interrupt_main(void)
         atomic_compare_exchange_strong(&number, &signal, 0);
         return false;
     }
-    void (*mark)(int) = atomic_load(&python_handler);
-    mark(signal);
+    atomic_load (&python_handler)(signal);
     return true;
+}
+
+int coopdl_py_interrupt_number(void)
+{
+    return atomic_load(&number);
+}
+
+coopdl_py_mark *coopdl_py_interrupt_mark(void)
+{
+    return atomic_load(&python_handler);
 }
 
 bool coopdl_py_interrupts(void)

@@ -13,6 +13,14 @@ int coopdl_py_interrupt_install(PyObject *handler);
  * has taken the handler away.  From any thread, without the GIL, and async-signal-safe. */
 bool coopdl_py_interrupt_main(void);
 
+/* Python's handler of the kernel's signals: it marks a signal as received. */
+typedef void coopdl_py_mark(int number);
+
+coopdl_py_mark *coopdl_py_interrupt_mark(void);
+
+/* The signal's number; 0 if there is none. */
+int coopdl_py_interrupt_number(void);
+
 /* Whether a handler is installed, as far as is known. */
 bool coopdl_py_interrupts(void);
 

@@ -97,6 +97,7 @@ struct thread {
     PyThreadState *_Atomic seen; /* what its kick's handler has seen (meet.c) */
     _Atomic bool looked;         /* and whether that has run */
     _Atomic bool wanted;         /* the raiser is to look at it */
+    _Atomic bool borrows;        /* the main thread's identity, at its next kick (identity.c) */
     _Atomic int verdict;         /* what the raiser found at its last look: enum coopdl_verdict */
     _Atomic int unanswered;      /* how often the raiser was asked since */
     _Atomic int slept;           /* at how many visits in a row it slept, not for the GIL */

@@ -111,8 +111,6 @@ def main():
             return lateness(coopdl.timeout, work)
         results[f'main thread, {work.__name__}'] = \
             'setitimer', *by_turns(mine, lambda work=work: lateness(setitimer, work))
-        if work is regex:  # there nothing ends it
-            continue
         # An asynchronous exception alone ends no call.
         compared = stopit and work is loop
         results[f'worker, {work.__name__}'] = \

@@ -41,9 +41,8 @@ def in_python(tools):
                               dict(tools.preload, PEERS='/usr/lib/python3/dist-packages'
                                    if version == '3.11' else ''))
         for what, (peer, mine, theirs) in series.items():
-            most = 0.3 if what.startswith('main') else 1 if what.endswith('loop') else None
+            most = 0.3 if what.startswith('main') else 1 if what.endswith(('loop', 'regex')) else None
             yield from late(f'Python {version}: {what}', peer, mine, theirs, most)
-        yield skipped(f'Python {version}: worker, regex', 'nothing ends it there')
 
 
 def in_ruby(tools):

@@ -245,6 +245,13 @@ def c_calls(me):
         me.random.choice(kinds)()
 
 
+def long_c_calls(me):
+    """They would take hours."""
+    kinds = (lambda: PATTERN.fullmatch('a' * 100_000 + '!'), lambda: 3 ** 1_000_000_000)
+    while True:
+        me.random.choice(kinds)()
+
+
 def child(me):
     """What a forked child does: 0 if it was right."""
     try:
@@ -275,7 +282,8 @@ def fork(me):
 
 
 OFTEN = (loop, comprehension, nested, shielded, locks, shared_lock, condition, through_a_queue, generator,
-         destructors, receive, read, sleep, predicate, c_calls)
+         destructors, receive, read, sleep, predicate, c_calls,
+         long_c_calls)
 SELDOM = coroutines, fork
 if hasattr(sys, 'gettotalrefcount'):
     # A debug build aborts where a signal's handler raises in os.stat, which goes on after that.

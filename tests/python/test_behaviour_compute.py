@@ -57,12 +57,12 @@ def generator_read_by_c():
     yield lambda: sum(0 for _ in itertools.repeat(None))
 
 
-@case(main_only=IN_C)
+@case()
 def regular_expression():
     yield lambda: re.fullmatch(r'(a+)+\Z', 'a' * 100_000 + '!')
 
 
-@case(main_only=IN_C)
+@case()
 def power():
     exponent = 100_000_000
     yield lambda: 3 ** exponent
@@ -78,7 +78,7 @@ def without_limit(block):
         sys.set_int_max_str_digits(limit)
 
 
-@case(main_only=IN_C)
+@case()
 def int_to_str():
     """From 3.12 on, one of millions of digits is cut up for C code that looks at nothing for tens
     of milliseconds."""
@@ -90,7 +90,7 @@ def int_to_str():
     yield from without_limit(block)
 
 
-@case(main_only=IN_C)
+@case()
 def str_to_int():
     if sys.version_info < (3, 12):
         raise unittest.SkipTest('before 3.12 C code that looks at nothing')
@@ -102,7 +102,7 @@ def str_to_int():
     yield from without_limit(block)
 
 
-@case(main_only=IN_C)
+@case()
 def json_dumps():
     value = 7
     for _ in range(8):

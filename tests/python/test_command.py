@@ -301,13 +301,15 @@ class Command(Scratch):
         found = self.check()
         self.assertEqual(list(found), [
             'kernel', 'machine', 'libc', 'library', 'python', 'preload', 'cut', 'kick', 'trap',
-            'seccomp', 'raise', 'process', 'budget', 'deadline'])
+            'seccomp', 'raise', 'worker', 'process', 'budget', 'deadline'])
         self.assertEqual(found['library'][1],
                          f'{PACKAGE}/libcoopdl.so.0, version {os.environ["VERSION"]}')
         self.assertIn(PACKAGE, found['python'][1])
         self.assertIn('.'.join(map(str, sys.version_info[:3])), found['python'][1])
         self.assertRegex(found['kick'][1], r'^signal 59 is free, and ended a call \d+\.\d ms after')
         self.assertRegex(found['raise'][1], r'^DeadlineExceeded, \d+\.\d ms after')
+        self.assertEqual(found['worker'][0], 'ok')
+        self.assertRegex(found['worker'][1], r'ended \d+\.\d ms after its deadline')
         self.assertEqual(found['process'][0], 'no')
         self.assertEqual(found['budget'][1], 'none')
 

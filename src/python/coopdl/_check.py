@@ -31,7 +31,7 @@ OTHERS = signal.SIGINT, signal.SIGSYS, 32, 33
 # past the wrappers, the first begun before the deadline, and then the wrapped one.  After that the
 # package's scope.
 PROBE = """
-import ctypes, json, os, sys, time
+import ctypes, json, os, sys, threading, time
 sys.path[:] = json.loads(sys.argv[1])
 here = ctypes.CDLL(None, use_errno=True)
 found = {'preloaded': hasattr(here, 'coopdl_preloaded') and here.coopdl_preloaded() == 1}
@@ -82,6 +82,18 @@ if found['preloaded']:
                 os.read(ends[0], 1)
         except coopdl.DeadlineExceeded:
             found['raised'] = time.monotonic() - begun - 0.05
+
+        def compute():
+            try:
+                with coopdl.timeout(0.05):
+                    3 ** 5_000_000
+                    found['computed'] = True
+            except coopdl.DeadlineExceeded as error:
+                found['worker'] = time.monotonic() - error.scope.when()
+
+        worker = threading.Thread(target=compute)
+        worker.start()
+        worker.join()
 print('\\n' + json.dumps(found))
 """
 
@@ -205,6 +217,12 @@ def deadline(report: Report) -> None:
         report.need(late is not None and late >= 0, 'raise',
                     'no DeadlineExceeded came out of a block in time' if late is None else
                     f'DeadlineExceeded, {1000 * late:.1f} ms after the deadline of a block')
+    if 'worker' in found:
+        ended = 'computed' not in found
+        report.say(ended, 'worker', f'C code that computed in another thread ended '
+                                    f'{1000 * found["worker"]:.1f} ms after its deadline' if ended else
+                   'C code that computes in other threads (re, pow) goes on to its end: this '
+                   "interpreter's main thread is not where it is looked for")
 
 
 def process(report: Report) -> None:
