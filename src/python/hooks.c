@@ -37,24 +37,42 @@ static _Atomic bool hooked;
 static _Atomic bool due; /* the main thread is to look at our signal in its next kick */
 static bool ended;       /* with the GIL */
 
-/* A worker that computes, which the raiser may not get the GIL from, is to look at our signal as
- * the main thread does. */
-static bool is_to_borrow(struct thread *thread, const struct entry *owner)
+/* Whether something is to be raised in a thread, as far as can be told without the GIL: a deadline
+ * has passed for which no exception is on its way. */
+static bool is_open(const struct thread *thread, int64_t now)
 {
-    bool handles =
-        atomic_load(&owner->life) == LIFE_RAISED && atomic_load(&owner->overdue) > coopdl_now();
-    return !handles && !atomic_load(&thread->slept) && coopdl_py_identity_want(thread);
+    const struct entry *entry = atomic_load(&thread->top);
+    for (; entry && !entry->shield; entry = atomic_load(&entry->outer))
+        if (atomic_load(&entry->deadline) <= now &&
+            (atomic_load(&entry->life) != LIFE_RAISED || atomic_load(&entry->overdue) <= now))
+            return true;
+    const struct entry *base = entry ? NULL : atomic_load(&thread->base);
+    return base && atomic_load(&base->deadline) <= now &&
+           (atomic_load(&base->life) != LIFE_RAISED || atomic_load(&base->overdue) <= now);
+}
+
+/* A worker that computes is to look at our signal, as the main thread does.  While it holds the GIL
+ * in C code, the raiser does not answer, no safe point comes, and nobody can tell whether its last
+ * exception has been swallowed. */
+static enum coopdl_verdict verdict_on_worker(struct thread *thread, enum coopdl_verdict verdict)
+{
+    bool answered = atomic_load(&thread->unanswered) <= MOST_UNANSWERED;
+    if (atomic_load(&thread->slept) || (answered && !is_open(thread, coopdl_now())) ||
+        !coopdl_py_identity_want(thread))
+        return verdict;
+    /* A thread that is cut is not kicked while it is in no call. */
+    return verdict == COOPDL_HANDLING || !answered ? COOPDL_KICK : verdict;
 }
 
 /* The main thread can be reached at once.  Nothing is cut before its errors are watched, unless the
  * raiser does not get the GIL: a call may be cut that was made with it.  Once an exception has been
  * raised and exists, only the raiser can tell whether it is being handled. */
-static enum coopdl_verdict verdict_on(struct thread *thread, const struct entry *owner)
+static enum coopdl_verdict verdict_on(struct thread *thread)
 {
     atomic_store(&thread->slept, coopdl_py_sleeps(thread) ? atomic_load(&thread->slept) + 1 : 0);
     enum coopdl_verdict verdict = coopdl_py_ask(thread);
     if (thread->kind == KIND_WORKER)
-        return is_to_borrow(thread, owner) && verdict == COOPDL_HANDLING ? COOPDL_KICK : verdict;
+        return verdict_on_worker(thread, verdict);
     if (!coopdl_py_interrupt_main())
         return verdict;
     atomic_store(&due, true);
@@ -100,7 +118,7 @@ static enum coopdl_verdict on_expired(pid_t tid, coopdl_scope *scope)
     struct entry *owner = coopdl_py_unspent(thread, coopdl_now());
     if (!owner)
         return is_entered(thread, scope) ? COOPDL_HANDLING : COOPDL_CUT;
-    enum coopdl_verdict verdict = verdict_on(thread, owner);
+    enum coopdl_verdict verdict = verdict_on(thread);
     /* Kicked, the main thread finds out whether the interpreter has started. */
     return owner->budget && thread->kind == KIND_MAIN && !coopdl_py_is_started() ? COOPDL_KICK
                                                                                  : verdict;
