@@ -31,9 +31,10 @@
  * exception is raised after the call of join (expiry.c).
  *
  * Up to 3.12 SimpleQueue.get computes its time-out anew after a signal, and takes a time-out that
- * has run out for none.  Without the preload no wrapper ends that wait, so a kick just after the
- * time-out would make it wait for ever.  So the original is not called with a time-out from AHEAD
- * before the deadline on, when a kick may come (poll_queue).
+ * has run out for none.  Without the preload no wrapper ends that wait, and kicks come at any time
+ * once a deadline has passed or a scope is cancelled: one just after the time-out would make the
+ * call wait for ever.  So no kick comes while the original waits there: it is blocked
+ * (ask_queue_unkicked), and arrives behind the wait.
  *
  * The methods' definitions are static: all interpreters share them, and they outlive each of them.
  */
@@ -42,11 +43,11 @@
 #include "expiry.h"
 #include "frames.h"
 
-#include <time.h>
+#include <pthread.h>
+#include <signal.h>
 
 #define SHORTEST COOPDL_MILLISECOND
 #define LONGEST_PAUSE (100 * COOPDL_MILLISECOND)
-#define AHEAD (50 * COOPDL_MILLISECOND)
 /* The original overflows with none of these. */
 #define LONGEST_WAIT (1000000 * COOPDL_SECOND)
 
@@ -262,19 +263,25 @@ static PyObject *ask_queue(PyObject *self, PyTypeObject *class, bool blocking, d
     return got;
 }
 
-/* Asks for what is there after a moment, or with a time-out that ends before any kick. */
+/* With the kick's signal blocked, whichever it is.  SIGSYS is the trap's. */
+static PyObject *ask_queue_unkicked(PyObject *self, PyTypeObject *class, double seconds)
+{
+    static const int kept[] = {SIGSYS, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT};
+    sigset_t blocked, before;
+    sigfillset(&blocked);
+    for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++)
+        sigdelset(&blocked, kept[i]);
+    pthread_sigmask(SIG_BLOCK, &blocked, &before);
+    PyObject *got = ask_queue(self, class, true, seconds);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return got;
+}
+
 static PyObject *poll_queue(PyObject *self, PyTypeObject *class, const struct wait *wait)
 {
-    const double ahead = (double)AHEAD / COOPDL_SECOND;
-    if (PY_VERSION_HEX >= 0x030D0000 || coopdl_preloaded())
-        return ask_queue(self, class, true, wait->seconds);
-    if (!wait->since && wait->seconds > ahead)
-        return ask_queue(self, class, true, wait->seconds - ahead);
-    Py_BEGIN_ALLOW_THREADS;
-    const struct timespec moment = {.tv_nsec = COOPDL_MILLISECOND};
-    nanosleep(&moment, NULL);
-    Py_END_ALLOW_THREADS;
-    return ask_queue(self, class, false, 0);
+    return PY_VERSION_HEX >= 0x030D0000 || coopdl_preloaded()
+               ? ask_queue(self, class, true, wait->seconds)
+               : ask_queue_unkicked(self, class, wait->seconds);
 }
 
 static bool is_empty(PyObject *got)
