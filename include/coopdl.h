@@ -343,6 +343,14 @@ int coopdl_set_hooks(const struct coopdl_hooks *hooks);
  */
 int coopdl_deliver(coopdl_scope *scope);
 
+/*
+ * The hook `expired` would answer COOPDL_CUT now: the library asks about this
+ * thread at once, and not 1 to 100 ms after it has last asked.  Nothing happens
+ * if no deadline of the thread has passed.
+ * Threads: any.  Async-signal-safe: yes.
+ */
+void coopdl_ask_now(pid_t thread);
+
 #pragma GCC visibility pop
 
 #ifdef __cplusplus

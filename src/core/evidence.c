@@ -148,6 +148,7 @@ static void note(struct coopdl_thread *thread, struct coopdl_entry *owner, const
     copy(cut->call, sizeof(cut->call), call);
     coopdl_target(place, cut);
     thread->cut_scope = owner->scope;
+    thread->caller_sought = false;
     end_change(thread);
     owner->noted = 1;
 }
@@ -296,6 +297,7 @@ void coopdl_note_same_cut(struct coopdl_thread *thread, struct coopdl_entry *own
     if (owner->cuts == 1 && thread->unsaid) {
         begin_change(thread);
         thread->cut.caller = thread->place.caller;
+        thread->caller_sought = false;
         if (thread->cut.waited < 0 && thread->place.begun)
             thread->cut.waited = thread->cut.at - thread->place.begun;
         copy(thread->cut.call, sizeof(thread->cut.call), call);
@@ -333,6 +335,23 @@ static const struct coopdl_entry *entry_of(struct coopdl_thread *thread, const c
     return scope->thread == thread && scope->place < thread->room ? &entries[scope->place] : NULL;
 }
 
+/* A runtime asks four times for each exception: for the facts and for the text, inside the scope
+ * and at its end.  To read the map takes longer than all else that it does, so it is read once. */
+static void seek_caller(struct coopdl_thread *thread)
+{
+    uint32_t version = atomic_load(&thread->cut_version);
+    struct coopdl_cut cut = thread->cut;
+    if (thread->caller_sought)
+        return;
+    find_caller(&cut, true);
+    /* A signal handler's call may have been cut meanwhile. */
+    if (!atomic_compare_exchange_strong(&thread->cut_version, &version, version + 1))
+        return;
+    thread->cut = cut;
+    thread->caller_sought = true;
+    end_change(thread);
+}
+
 int coopdl_cut_of(const coopdl_scope *scope, struct coopdl_cut *cut)
 {
     struct coopdl_thread *thread = coopdl_self;
@@ -340,8 +359,8 @@ int coopdl_cut_of(const coopdl_scope *scope, struct coopdl_cut *cut)
     if (!entry || !entry->noted || entry->scope != scope || thread->cut_scope != scope ||
         thread->cut.deadline != entry->deadline)
         return 0;
+    seek_caller(thread);
     *cut = thread->cut;
-    find_caller(cut, true);
     return 1;
 }
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * maps.c -- which file an address lies in, by /proc/self/maps.
+ * maps.c -- which file an address lies in, by the dynamic loader or by /proc/self/maps.
  *
  * What must hold: no lock, no allocation, no function of libc. dladdr takes the dynamic loader's
- * lock, and libc's other functions for this are not in every libc.  So the kernel is asked.
- * Without /proc nothing is known.
+ * lock.  glibc has _dl_find_object since 2.35, which takes none and needs less than 1 us.  Where
+ * that is missing or does not know the address, the kernel is asked, which takes some 100 us in a
+ * process such as Python's.  Without /proc nothing is known then.
  *
  * A library's own name (DT_SONAME) and the functions that it exports are read from its memory.
  * That memory stays mapped: the calling thread is going to return there.
@@ -12,8 +13,10 @@
 #include "core/maps.h"
 
 #include "core/line.h"
+#include "core/symbol.h"
 #include "core/sys.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <link.h>
 #include <stdint.h>
@@ -94,6 +97,61 @@ static void copy(char *name, size_t size, const char *text)
     memcpy(name, text, length);
     name[length] = '\0';
 }
+
+#ifdef DLFO_STRUCT_HAS_EH_DBASE
+
+static int (*find_object)(void *, struct dl_find_object *);
+
+void coopdl_maps_start(void)
+{
+    union {
+        void *object;
+        int (*function)(void *, struct dl_find_object *);
+    } found = {.object = coopdl_next("_dl_find_object")};
+    find_object = found.function;
+}
+
+/* The loader knows no name of the program itself. */
+static bool name_program(char *path, size_t size)
+{
+    long length = coopdl_sys(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", path, size - 1);
+    path[length > 0 ? length : 0] = '\0';
+    return length > 0;
+}
+
+/* What the calling thread's code lies in stays loaded. */
+static bool ask_loader(uintptr_t address, struct mapping *mapping)
+{
+    struct dl_find_object object;
+    char path[512];
+    if (!find_object || find_object((void *)address, &object) != 0)
+        return false;
+    const char *name = object.dlfo_link_map->l_name;
+    if (!*name && !name_program(path, sizeof(path)))
+        return false;
+    if (!*name)
+        name = path;
+    const char *slash = strrchr(name, '/');
+    *mapping = (struct mapping){.base = (uintptr_t)object.dlfo_map_start};
+    copy(mapping->name, sizeof(mapping->name), slash ? slash + 1 : name);
+    mapping->length = strlen(mapping->name);
+    return true;
+}
+
+#else
+
+void coopdl_maps_start(void)
+{
+}
+
+static bool ask_loader(uintptr_t address, struct mapping *mapping)
+{
+    (void)address;
+    (void)mapping;
+    return false;
+}
+
+#endif
 
 bool coopdl_file_at(const void *address, char *name, size_t size)
 {
@@ -212,7 +270,9 @@ bool coopdl_code_at(const void *address, char *library, size_t size, char *funct
     struct mapping mapping;
     struct object object;
     struct coopdl_line line = {.text = function, .size = function_size};
-    bool found = address && find((uintptr_t)address, &mapping) && has_file(&mapping);
+    bool found = address &&
+                 (ask_loader((uintptr_t)address, &mapping) || find((uintptr_t)address, &mapping)) &&
+                 has_file(&mapping);
     *function = '\0';
     copy(library, size, found ? mapping.name : "");
     if (!found || !read_object(mapping.base, (uintptr_t)address, &object))

@@ -15,4 +15,7 @@ bool coopdl_file_at(const void *address, char *name, size_t size);
 bool coopdl_code_at(const void *address, char *library, size_t size, char *function,
                     size_t function_size);
 
+/* Before main. */
+void coopdl_maps_start(void);
+
 #endif

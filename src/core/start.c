@@ -10,6 +10,7 @@
 #include "core/ending.h"
 #include "core/fork.h"
 #include "core/kick.h"
+#include "core/maps.h"
 #include "core/policy.h"
 #include "core/process.h"
 #include "core/scheduler.h"
@@ -21,6 +22,7 @@ __attribute__((constructor(102))) static void start(void)
     coopdl_policy_read();
     coopdl_process_begins();
     coopdl_fork_start();
+    coopdl_maps_start();
     if (coopdl_policy.deadline == COOPDL_NEVER)
         return;
     coopdl_born = coopdl_clock();

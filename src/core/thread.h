@@ -194,6 +194,7 @@ struct coopdl_thread {
     const void *trapped_at;    /* the system call that the trap cuts now */
     bool wrapped;              /* it seems to be a wrapper's, which will say more of it */
     bool unsaid;               /* the line about it is owed */
+    bool caller_sought;        /* its library and function are in the record, if they are known */
     const void *measured_from; /* the call that is measured returns to; null: none is */
     const coopdl_scope *cut_scope;
     _Atomic uint32_t cut_version;

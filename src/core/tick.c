@@ -200,6 +200,20 @@ void coopdl_kick_soon(struct coopdl_thread *thread, uint8_t asleep)
         coopdl_wake();
 }
 
+/* A visitor that finishes meanwhile may put the visit off again: then the thread is asked about at
+ * its usual time. */
+void coopdl_ask_now(pid_t tid)
+{
+    struct coopdl_thread *thread = coopdl_record_of(tid);
+    if (!thread)
+        return;
+    int64_t now = coopdl_clock();
+    atomic_store(&thread->visit, now);
+    put_off(thread, now);
+    if (coopdl_wakes(coopdl_slab_of(thread), now))
+        coopdl_wake();
+}
+
 /* When there is something to do about a thread that has this word. */
 static int64_t due_time(const struct coopdl_thread *thread, int64_t word)
 {

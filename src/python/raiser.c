@@ -44,6 +44,14 @@ enum coopdl_verdict coopdl_py_ask(struct thread *thread)
     return (enum coopdl_verdict)atomic_load(&thread->verdict);
 }
 
+/* The library has had the last answer already. */
+static void answer(struct thread *thread, enum coopdl_verdict verdict)
+{
+    int last = atomic_exchange(&thread->verdict, (int)verdict);
+    if (verdict == COOPDL_CUT && last != COOPDL_CUT)
+        coopdl_ask_now(atomic_load(&thread->tid));
+}
+
 /* A thread that has ended while it was watched is watched no longer. */
 static void look_around(void)
 {
@@ -57,7 +65,7 @@ static void look_around(void)
         if (!wanted && !t->watch.errors && !t->watch.code.object)
             continue;
         if (wanted)
-            atomic_store(&t->verdict, coopdl_py_look(state, t));
+            answer(t, coopdl_py_look(state, t));
         else if (!coopdl_py_state(t))
             coopdl_py_look(state, t);
         atomic_store(&t->unanswered, 0);

@@ -168,6 +168,45 @@ Test(hooks, swallowed_inside_another)
     coopdl_leave(&outer);
 }
 
+static _Atomic int64_t told;
+
+/* Peace is over when the library has asked so often that it asks every 100 ms only. */
+static void *tell(void *tid)
+{
+    await(&asked, 9);
+    verdict = COOPDL_CUT;
+    told = coopdl_now();
+    coopdl_ask_now(*(pid_t *)tid);
+    return NULL;
+}
+
+Test(hooks, asked_at_once)
+{
+    pid_t here = gettid();
+    coopdl_set_hooks(&hooks);
+    int64_t soonest = COOPDL_NEVER;
+    for (int i = 0; i < 5; i++) {
+        coopdl_scope scope;
+        pthread_t thread;
+        asked = 0;
+        verdict = COOPDL_HANDLING;
+        pthread_create(&thread, NULL, tell, &here);
+        coopdl_enter(&scope, coopdl_after(1 * MS));
+        cr_expect(read_errno(silent_pipe()) == EINTR);
+        int64_t took = coopdl_now() - told;
+        soonest = took < soonest ? took : soonest;
+        cr_expect(coopdl_leave(&scope) == 1);
+        pthread_join(thread, NULL);
+    }
+    cr_expect(soonest < 25 * MS, "%lld ns", (long long)soonest);
+
+    int now = asked;
+    coopdl_ask_now(here);
+    coopdl_ask_now(-1);
+    cr_expect(poll(NULL, 0, 20) == 0);
+    cr_expect(asked == now, "nobody asks where nothing has expired");
+}
+
 static enum coopdl_verdict slow(pid_t thread, coopdl_scope *scope)
 {
     (void)thread;
