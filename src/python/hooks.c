@@ -255,6 +255,7 @@ PyObject *coopdl_py_after_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(
 static void in_child(void)
 {
     coopdl_py_raiser_forked();
+    coopdl_py_interrupt_forked();
     coopdl_py_identity_forked();
     atomic_store(&hooked, false);
 }

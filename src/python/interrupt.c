@@ -13,11 +13,22 @@
  *
  * PyErr_SetInterruptEx is not used: it compares handlers, and without the GIL that comparison
  * crashes where the handler is a number.
+ *
+ * Python's handler also writes the number of the signal to the descriptor that the program has
+ * named by signal.set_wakeup_fd.  For our signal that byte is not written, by a thread that marks
+ * it: an event loop closes the descriptor before it takes it back, and then the number may belong
+ * to a file of another thread.  So the interpreter's call of write is ours (got.c).  The byte is
+ * needed by nobody, since the kick ends the main thread's wait.
  */
 #include "interrupt.h"
 
+#include "got.h"
+
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <unistd.h>
 
 static _Atomic int number; /* 0: none */
 static coopdl_py_mark *_Atomic python_handler;
@@ -26,6 +37,58 @@ static bool is_ours(int signal)
 {
     struct sigaction now;
     return sigaction(signal, NULL, &now) == 0 && sigismember(&now.sa_mask, signal) == 1;
+}
+
+/* The threads that mark our signal now; 0: free.  Where all are in use, the byte is written. */
+enum { MARKERS = 16 };
+static _Atomic pid_t markers[MARKERS];
+static _Atomic int marking;
+
+static int begin_marking(pid_t here)
+{
+    atomic_fetch_add(&marking, 1);
+    for (int i = 0; i < MARKERS; i++) {
+        pid_t nobody = 0;
+        if (atomic_compare_exchange_strong(&markers[i], &nobody, here))
+            return i;
+    }
+    return MARKERS;
+}
+
+static void end_marking(int place)
+{
+    if (place < MARKERS)
+        atomic_store(&markers[place], 0);
+    atomic_fetch_sub(&marking, 1);
+}
+
+static bool is_marking(void)
+{
+    pid_t here = (pid_t)syscall(SYS_gettid);
+    for (int i = 0; i < MARKERS; i++)
+        if (atomic_load(&markers[i]) == here)
+            return true;
+    return false;
+}
+
+/* A signal of the program's may interrupt the thread meanwhile, and its byte is written. */
+static bool is_our_byte(const void *data, size_t size)
+{
+    return size == 1 && *(const unsigned char *)data == atomic_load(&number) && is_marking();
+}
+
+/* In the place of the interpreter's import. */
+static ssize_t write_of_others(int file, const void *data, size_t size)
+{
+    return unlikely(atomic_load(&marking)) && is_our_byte(data, size) ? (ssize_t)size
+                                                                      : write(file, data, size);
+}
+
+void coopdl_py_interrupt_forked(void)
+{
+    for (int i = 0; i < MARKERS; i++)
+        atomic_store(&markers[i], 0);
+    atomic_store(&marking, 0);
 }
 
 /* A realtime signal that nobody uses. */
@@ -54,6 +117,8 @@ int coopdl_py_interrupt_install(PyObject *handler)
     sigaddset(&before.sa_mask, signal);
     sigaction(signal, &before, &pythons);
     atomic_store(&python_handler, pythons.sa_handler);
+    (void)coopdl_py_replace_import((void (*)(void))PyEval_SaveThread, "write",
+                                   (void (*)(void))write_of_others);
     atomic_store(&number, signal);
     return 0;
 }
@@ -67,7 +132,9 @@ bool coopdl_py_interrupt_main(void)
         atomic_compare_exchange_strong(&number, &signal, 0);
         return false;
     }
+    int place = begin_marking((pid_t)syscall(SYS_gettid));
     atomic_load (&python_handler)(signal);
+    end_marking(place);
     return true;
 }
 

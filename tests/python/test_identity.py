@@ -13,6 +13,7 @@ import os
 import random
 import re
 import signal
+import socket
 import threading
 import time
 import unittest
@@ -178,6 +179,24 @@ class Lent(unittest.TestCase):
 
         with Computing(regex):
             asyncio.run(wait_for_signals())
+
+    def test_a_wakeup_descriptor_gets_them_alone(self):
+        """An event loop's would be woken, or be closed by then and be a file of another thread's."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs, Received() as received:
+            theirs.setblocking(False)
+            before = signal.set_wakeup_fd(theirs.fileno())
+            try:
+                with Computing(regex) as computing:
+                    until = time.monotonic() + PATIENCE
+                    while computing.rounds < ROUNDS and time.monotonic() < until:
+                        with contextlib.suppress(coopdl.DeadlineExceeded), coopdl.timeout(0.001):
+                            power()
+                signal.raise_signal(signal.SIGUSR1)
+            finally:
+                signal.set_wakeup_fd(before)
+            theirs.close()
+            self.assertEqual((ours.recv(1000), received.count), (bytes([signal.SIGUSR1]), 1))
 
     def test_an_action_that_is_changed_meanwhile_stays(self):
         """By the main thread, between two loans, and by C code that has no GIL."""
