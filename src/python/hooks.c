@@ -68,17 +68,18 @@ static enum coopdl_verdict verdict_on_worker(struct thread *thread, enum coopdl_
  * raiser does not get the GIL: a call may be cut that was made with it.  Once an exception has been
  * raised and exists, only the raiser can tell whether it is being handled.
  *
- * Where the raiser has found since the last question that an exception is due, it has marked our
- * signal.  A second mark would come while that exception is on its way, and C code that looks at
- * signals on that way (input) calls our handler with an error set: a debug build aborts there. */
+ * A raiser that has answered since the last question has marked our signal if an exception is due.
+ * A further mark would come while that exception is on its way, and C code that looks at signals on
+ * that way (input) would call our handler with an error set: a debug build aborts there. */
 static enum coopdl_verdict verdict_on(struct thread *thread)
 {
     atomic_store(&thread->slept, coopdl_py_sleeps(thread) ? atomic_load(&thread->slept) + 1 : 0);
     enum coopdl_verdict verdict = coopdl_py_ask(thread);
     if (thread->kind == KIND_WORKER)
         return verdict_on_worker(thread, verdict);
-    bool marked = verdict == COOPDL_CUT && atomic_load(&thread->unanswered) == 1;
-    if (marked || !coopdl_py_interrupt_main())
+    bool answered = atomic_load(&thread->unanswered) == 1 &&
+                    (verdict == COOPDL_CUT || atomic_load(&thread->error));
+    if (answered || !coopdl_py_interrupt_main())
         return verdict;
     atomic_store(&due, true);
     if (atomic_load(&thread->error))
