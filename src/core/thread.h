@@ -162,6 +162,7 @@ struct coopdl_thread {
     _Atomic int64_t backoff;
     _Atomic uint32_t visits; /* how often a visitor has finished with the scopes */
     _Atomic bool kicked;     /* since it was fired */
+    _Atomic bool asked_for;  /* the visit that is next, by coopdl_ask_now */
 
     /* The trap (src/trap/).  `selector` is the byte that the kernel reads before each system call
      * of a thread that is `trapped`: TRAP_OPEN or TRAP_SHUT.  A thread with a shut selector is

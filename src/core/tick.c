@@ -154,9 +154,21 @@ static coopdl_kick_cause cause_for(struct coopdl_thread *thread, enum coopdl_ver
     }
 }
 
+/* A visit that the runtime has asked for comes while the first kick is under way, mostly. */
+static bool is_asked_for(struct coopdl_thread *thread, int64_t now)
+{
+    if (!atomic_exchange(&thread->asked_for, false))
+        return false;
+    atomic_store(&thread->visit, now + RETRY);
+    put_off(thread, now + RETRY);
+    return true;
+}
+
 static void visit(struct coopdl_thread *thread, int64_t now, bool asking)
 {
     if (!coopdl_kick_take(thread)) {
+        if (is_asked_for(thread, now))
+            return;
         /* The last signal has not arrived: the thread does not run, or blocks it.  Where thousands
          * of threads wait for a processor, a visit every millisecond would keep them from it. */
         int64_t backoff = atomic_load(&thread->backoff);
@@ -208,6 +220,7 @@ void coopdl_ask_now(pid_t tid)
     if (!thread)
         return;
     int64_t now = coopdl_clock();
+    atomic_store(&thread->asked_for, true);
     atomic_store(&thread->visit, now);
     put_off(thread, now);
     if (coopdl_wakes(coopdl_slab_of(thread), now))

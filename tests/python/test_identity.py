@@ -49,6 +49,11 @@ def chain(*calls):
     collections.deque(map(functools.partial.__call__, map(functools.partial, calls)), maxlen=0)
 
 
+def look_late():
+    """C code that looks at nothing for some 10 ms, and then at its signals."""
+    chain(functools.partial(sum, range(1_000_000)), regex)
+
+
 class Computing:
     """Threads that call `block` in scopes, until the end of the `with` statement."""
 
@@ -143,7 +148,7 @@ class Lent(unittest.TestCase):
 
     def test_signals_wait_for_the_main_thread(self):
         """Each one, whichever thread it comes to."""
-        for block in BLOCKS:
+        for block in (*BLOCKS, look_late):
             with self.subTest(block.__name__), Received() as received, Computing(block) as computing:
                 to = [threading.main_thread(), *computing.threads]
                 for sent in range(1, ROUNDS):
@@ -155,10 +160,7 @@ class Lent(unittest.TestCase):
                 self.assertEqual(received.threads, {threading.main_thread()})
 
     def test_signals_while_the_identity_is_lent(self):
-        """For some 10 ms: C code that does not look yet."""
-        def look_late():
-            chain(functools.partial(sum, range(1_000_000)), regex)
-
+        """It is lent for as long as C code does not look."""
         ringing = Received(signal.SIGALRM)
         with ringing, Computing(look_late) as computing:
             signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
@@ -230,20 +232,36 @@ class Lent(unittest.TestCase):
                     power()
 
     def test_a_child_that_is_forked_meanwhile(self):
-        """By C code: the loan has not been ended by then."""
+        """By C code: the loan has not been ended by then.  The child gets its signals, has a main thread,
+        and lends that one's identity."""
         statuses = []
+
+        def compute():
+            with contextlib.suppress(coopdl.DeadlineExceeded), coopdl.timeout(0.002):
+                regex()
+
+        def child():
+            signal.raise_signal(signal.SIGUSR1)
+            if received.count != 1:
+                return 1
+            thread = threading.Thread(target=compute, daemon=True)
+            thread.start()
+            thread.join(PATIENCE / 3)
+            if thread.is_alive():
+                return 2
+            signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+            return 7
 
         def fork():
             parent = os.getpid()
-            compute = functools.partial(sum, range(500_000))
+            long = functools.partial(sum, range(500_000))
             try:
                 with coopdl.timeout(0.002, inherit=False):
                     try:
-                        chain(compute, os.fork, compute)
+                        chain(long, os.fork, long)
                     finally:
                         if os.getpid() != parent:
-                            signal.signal(signal.SIGUSR1, signal.SIG_DFL)
-                            os._exit(7)
+                            os._exit(child())
             except coopdl.DeadlineExceeded:
                 pass
             finally:
@@ -258,7 +276,8 @@ class Lent(unittest.TestCase):
             while len(statuses) < ROUNDS and time.monotonic() < until:
                 fork()
 
-        Worker().call(work)
+        with Received() as received:
+            Worker().call(work)
         self.assertEqual(statuses, [7] * ROUNDS)
 
 
