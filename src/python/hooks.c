@@ -249,7 +249,6 @@ static void inherit(struct entry *entry)
 PyObject *coopdl_py_after_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     struct thread *thread = coopdl_py_self();
-    coopdl_py_identity_after_fork();
     if (!thread || (!atomic_load(&thread->top) && !atomic_load(&thread->base)))
         Py_RETURN_NONE;
     inherit(atomic_load(&thread->top));

@@ -256,18 +256,16 @@ void coopdl_py_identity_lend(void)
         lend(here, state);
 }
 
-/* What was sent to the parent is the parent's. */
+/* The calling thread is the child's main thread from here on.  What was sent to the parent is the
+ * parent's.  A kick may come at once, before Python knows of the child: the deadlines of the thread
+ * hang on a timer. */
 void coopdl_py_identity_forked(void)
-{
-    atomic_store(&aside, 0);
-    if (atomic_load(&borrower))
-        end_loan();
-}
-
-void coopdl_py_identity_after_fork(void)
 {
     if (main_ident)
         main_ident = (unsigned long)pthread_self();
+    atomic_store(&aside, 0);
+    if (atomic_load(&borrower))
+        end_loan();
 }
 
 /* Whether our signal, once it is marked, is seen where this version's headers have the marks.  The

@@ -24,8 +24,7 @@ void coopdl_py_identity_give_back(void);
  * interpreter's loop would note, as it does for the main thread, that signals wait. */
 bool coopdl_py_identity_handle(void);
 
-/* In a forked child; and once it is Python's main thread. */
+/* In a forked child, before Python knows of it. */
 void coopdl_py_identity_forked(void);
-void coopdl_py_identity_after_fork(void);
 
 #endif
