@@ -33,7 +33,7 @@ struct table {
 
 /* In some files the addresses are relative to where the file is loaded, and in some they are not.
  */
-static uintptr_t address_of(const struct dl_phdr_info *file, ElfW(Addr) value)
+static uintptr_t address_of(const struct dl_phdr_info *file, uintptr_t value)
 {
     return value < file->dlpi_addr ? file->dlpi_addr + value : value;
 }
