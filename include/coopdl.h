@@ -345,9 +345,9 @@ int coopdl_deliver(coopdl_scope *scope);
 
 /*
  * The hook `expired` would answer COOPDL_CUT now: the library asks about this
- * thread at once, and not 1 to 100 ms after it has last asked.  Nothing happens
- * if no deadline of the thread has passed.
- * Threads: any.  Async-signal-safe: yes.
+ * thread (its id, as gettid gives it) at once, and not 1 to 100 ms after it has
+ * last asked.  Nothing happens if no deadline of the thread has passed.
+ * Threads: any.  Async-signal-safe: yes.  Errors: none.
  */
 void coopdl_ask_now(pid_t thread);
 

@@ -111,12 +111,12 @@ void coopdl_maps_start(void)
     find_object = found.function;
 }
 
-/* The loader knows no name of the program itself. */
-static bool name_program(char *path, size_t size)
+/* The path of the program, of which the loader knows none; "" where there is no /proc. */
+static const char *program(char *path, size_t size)
 {
     long length = coopdl_sys(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", path, size - 1);
     path[length > 0 ? length : 0] = '\0';
-    return length > 0;
+    return path;
 }
 
 /* What the calling thread's code lies in stays loaded. */
@@ -127,15 +127,13 @@ static bool ask_loader(uintptr_t address, struct mapping *mapping)
     if (!find_object || find_object((void *)address, &object) != 0)
         return false;
     const char *name = object.dlfo_link_map->l_name;
-    if (!*name && !name_program(path, sizeof(path)))
-        return false;
     if (!*name)
-        name = path;
+        name = program(path, sizeof(path));
     const char *slash = strrchr(name, '/');
     *mapping = (struct mapping){.base = (uintptr_t)object.dlfo_map_start};
     copy(mapping->name, sizeof(mapping->name), slash ? slash + 1 : name);
     mapping->length = strlen(mapping->name);
-    return true;
+    return mapping->length;
 }
 
 #else

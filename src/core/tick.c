@@ -154,27 +154,27 @@ static coopdl_kick_cause cause_for(struct coopdl_thread *thread, enum coopdl_ver
     }
 }
 
-/* A visit that the runtime has asked for comes while the first kick is under way, mostly. */
-static bool is_asked_for(struct coopdl_thread *thread, int64_t now)
+/* The last signal has not arrived: the thread does not run, or blocks it.  Where thousands of
+ * threads wait for a processor, a visit every millisecond would keep them from it.  But a visit
+ * that the runtime has asked for mostly comes while the first kick is under way, and follows in a
+ * moment. */
+static void come_back(struct coopdl_thread *thread, int64_t now)
 {
-    if (!atomic_exchange(&thread->asked_for, false))
-        return false;
-    atomic_store(&thread->visit, now + RETRY);
-    put_off(thread, now + RETRY);
-    return true;
+    int64_t backoff = atomic_load(&thread->backoff);
+    if (atomic_exchange(&thread->asked_for, false)) {
+        atomic_store(&thread->visit, now + RETRY);
+        put_off(thread, now + RETRY);
+        return;
+    }
+    atomic_store(&thread->backoff, min(2 * backoff, LAST_PENDING));
+    atomic_store(&thread->visit, now + backoff);
+    put_off(thread, now + FIRST_BACKOFF);
 }
 
 static void visit(struct coopdl_thread *thread, int64_t now, bool asking)
 {
     if (!coopdl_kick_take(thread)) {
-        if (is_asked_for(thread, now))
-            return;
-        /* The last signal has not arrived: the thread does not run, or blocks it.  Where thousands
-         * of threads wait for a processor, a visit every millisecond would keep them from it. */
-        int64_t backoff = atomic_load(&thread->backoff);
-        atomic_store(&thread->backoff, min(2 * backoff, LAST_PENDING));
-        atomic_store(&thread->visit, now + backoff);
-        put_off(thread, now + FIRST_BACKOFF);
+        come_back(thread, now);
         return;
     }
     int64_t held;
@@ -202,14 +202,19 @@ static void visit(struct coopdl_thread *thread, int64_t now, bool asking)
     coopdl_kick_send(thread);
 }
 
+/* The watcher is to visit the thread then, if the thread is fired. */
+static void visit_at(struct coopdl_thread *thread, int64_t when)
+{
+    atomic_store(&thread->visit, when);
+    if (coopdl_wakes(coopdl_slab_of(thread), when))
+        coopdl_wake();
+}
+
 void coopdl_kick_soon(struct coopdl_thread *thread, uint8_t asleep)
 {
     atomic_store(&thread->asleep, asleep);
-    int64_t soon = coopdl_clock() + FIRST_BACKOFF;
     atomic_store(&thread->backoff, FIRST_BACKOFF);
-    atomic_store(&thread->visit, soon);
-    if (coopdl_wakes(coopdl_slab_of(thread), soon))
-        coopdl_wake();
+    visit_at(thread, coopdl_clock() + FIRST_BACKOFF);
 }
 
 /* A visitor that finishes meanwhile may put the visit off again: then the thread is asked about at
@@ -221,10 +226,8 @@ void coopdl_ask_now(pid_t tid)
         return;
     int64_t now = coopdl_clock();
     atomic_store(&thread->asked_for, true);
-    atomic_store(&thread->visit, now);
     put_off(thread, now);
-    if (coopdl_wakes(coopdl_slab_of(thread), now))
-        coopdl_wake();
+    visit_at(thread, now);
 }
 
 /* When there is something to do about a thread that has this word. */

@@ -83,21 +83,26 @@ static void look_at(struct search *search, const struct dl_phdr_info *file,
         find_in(search, file, &others, symbols, strings);
 }
 
+bool coopdl_py_is_inside(const struct dl_phdr_info *file, uintptr_t address)
+{
+    bool inside = false;
+    for (int i = 0; i < file->dlpi_phnum; i++) {
+        const ElfW(Phdr) *part = &file->dlpi_phdr[i];
+        inside |=
+            part->p_type == PT_LOAD && address - (file->dlpi_addr + part->p_vaddr) < part->p_memsz;
+    }
+    return inside;
+}
+
 static int look_for_file(struct dl_phdr_info *file, size_t size, void *argument)
 {
     struct search *search = argument;
     const ElfW(Dyn) *dynamic = NULL;
-    bool found = false;
+    bool found = coopdl_py_is_inside(file, search->inside);
     (void)size;
-    for (int i = 0; i < file->dlpi_phnum; i++) {
-        const ElfW(Phdr) *part = &file->dlpi_phdr[i];
-        uintptr_t begin = file->dlpi_addr + part->p_vaddr;
-        if (part->p_type == PT_LOAD && search->inside >= begin &&
-            search->inside < begin + part->p_memsz)
-            found = true;
-        if (part->p_type == PT_DYNAMIC)
-            dynamic = (const ElfW(Dyn) *)begin;
-    }
+    for (int i = 0; i < file->dlpi_phnum; i++)
+        if (file->dlpi_phdr[i].p_type == PT_DYNAMIC)
+            dynamic = (const ElfW(Dyn) *)(file->dlpi_addr + file->dlpi_phdr[i].p_vaddr);
     if (found && dynamic)
         look_at(search, file, dynamic);
     for (int i = 0; found && i < file->dlpi_phnum; i++) {

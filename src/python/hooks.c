@@ -37,18 +37,22 @@ static _Atomic bool hooked;
 static _Atomic bool due; /* the main thread is to look at our signal in its next kick */
 static bool ended;       /* with the GIL */
 
-/* Whether something is to be raised in a thread, as far as can be told without the GIL: a deadline
- * has passed for which no exception is on its way. */
+/* Whether this entry's deadline has passed, and no exception for it is on its way. */
+static bool is_unanswered(const struct entry *entry, int64_t now)
+{
+    return atomic_load(&entry->deadline) <= now &&
+           (atomic_load(&entry->life) != LIFE_RAISED || atomic_load(&entry->overdue) <= now);
+}
+
+/* Whether something is to be raised in a thread, as far as can be told without the GIL. */
 static bool is_open(const struct thread *thread, int64_t now)
 {
     const struct entry *entry = atomic_load(&thread->top);
     for (; entry && !entry->shield; entry = atomic_load(&entry->outer))
-        if (atomic_load(&entry->deadline) <= now &&
-            (atomic_load(&entry->life) != LIFE_RAISED || atomic_load(&entry->overdue) <= now))
+        if (is_unanswered(entry, now))
             return true;
     const struct entry *base = entry ? NULL : atomic_load(&thread->base);
-    return base && atomic_load(&base->deadline) <= now &&
-           (atomic_load(&base->life) != LIFE_RAISED || atomic_load(&base->overdue) <= now);
+    return base && is_unanswered(base, now);
 }
 
 /* A worker that computes is to look at our signal, as the main thread does.  While it holds the GIL
@@ -260,7 +264,6 @@ PyObject *coopdl_py_after_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(
 static void in_child(void)
 {
     coopdl_py_raiser_forked();
-    coopdl_py_interrupt_forked();
     coopdl_py_identity_forked();
     atomic_store(&hooked, false);
 }

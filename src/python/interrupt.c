@@ -26,7 +26,6 @@
 
 #include <signal.h>
 #include <stdatomic.h>
-#include <sys/syscall.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -39,56 +38,25 @@ static bool is_ours(int signal)
     return sigaction(signal, NULL, &now) == 0 && sigismember(&now.sa_mask, signal) == 1;
 }
 
-/* The threads that mark our signal now; 0: free.  Where all are in use, the byte is written. */
-enum { MARKERS = 16 };
-static _Atomic pid_t markers[MARKERS];
-static _Atomic int marking;
+/* The calling thread marks our signal.  In a signal handler too: it is in the static block of
+ * thread-local variables, like all of this module (-ftls-model), and is there without a call. */
+static _Thread_local volatile bool marking;
 
-static int begin_marking(pid_t here)
-{
-    atomic_fetch_add(&marking, 1);
-    for (int i = 0; i < MARKERS; i++) {
-        pid_t nobody = 0;
-        if (atomic_compare_exchange_strong(&markers[i], &nobody, here))
-            return i;
-    }
-    return MARKERS;
-}
-
-static void end_marking(int place)
-{
-    if (place < MARKERS)
-        atomic_store(&markers[place], 0);
-    atomic_fetch_sub(&marking, 1);
-}
-
-static bool is_marking(void)
-{
-    pid_t here = (pid_t)syscall(SYS_gettid);
-    for (int i = 0; i < MARKERS; i++)
-        if (atomic_load(&markers[i]) == here)
-            return true;
-    return false;
-}
-
-/* A signal of the program's may interrupt the thread meanwhile, and its byte is written. */
-static bool is_our_byte(const void *data, size_t size)
-{
-    return size == 1 && *(const unsigned char *)data == atomic_load(&number) && is_marking();
-}
-
-/* In the place of the interpreter's import. */
+/* In the place of the interpreter's import.  A signal of the program's may interrupt the thread
+ * while it marks ours, and its byte is written. */
 static ssize_t write_of_others(int file, const void *data, size_t size)
 {
-    return unlikely(atomic_load(&marking)) && is_our_byte(data, size) ? (ssize_t)size
-                                                                      : write(file, data, size);
+    bool ours =
+        unlikely(marking) && size == 1 && *(const unsigned char *)data == atomic_load(&number);
+    return ours ? (ssize_t)size : write(file, data, size);
 }
 
-void coopdl_py_interrupt_forked(void)
+static void mark(int signal)
 {
-    for (int i = 0; i < MARKERS; i++)
-        atomic_store(&markers[i], 0);
-    atomic_store(&marking, 0);
+    bool outer = marking; /* of the code that a kick has interrupted */
+    marking = true;
+    atomic_load (&python_handler)(signal);
+    marking = outer;
 }
 
 /* A realtime signal that nobody uses. */
@@ -132,9 +100,7 @@ bool coopdl_py_interrupt_main(void)
         atomic_compare_exchange_strong(&number, &signal, 0);
         return false;
     }
-    int place = begin_marking((pid_t)syscall(SYS_gettid));
-    atomic_load (&python_handler)(signal);
-    end_marking(place);
+    mark(signal);
     return true;
 }
 

@@ -18,9 +18,6 @@ typedef void coopdl_py_mark(int number);
 
 coopdl_py_mark *coopdl_py_interrupt_mark(void);
 
-/* In a forked child: what other threads were about. */
-void coopdl_py_interrupt_forked(void);
-
 /* The signal's number; 0 if there is none. */
 int coopdl_py_interrupt_number(void);
 

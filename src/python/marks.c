@@ -21,7 +21,7 @@
 #include <internal/pycore_runtime.h>
 #pragma GCC diagnostic pop
 #else
-#include <link.h>
+#include "got.h"
 #endif
 #include <stdatomic.h>
 #include <string.h>
@@ -77,13 +77,8 @@ static void search_part(struct search *search, uintptr_t begin, uintptr_t end)
 static int search_file(struct dl_phdr_info *file, size_t size, void *argument)
 {
     struct search *search = argument;
-    bool is_it = false;
+    bool is_it = coopdl_py_is_inside(file, search->inside);
     (void)size;
-    for (int i = 0; i < file->dlpi_phnum; i++) {
-        const ElfW(Phdr) *part = &file->dlpi_phdr[i];
-        is_it |= part->p_type == PT_LOAD &&
-                 search->inside - (file->dlpi_addr + part->p_vaddr) < part->p_memsz;
-    }
     for (int i = 0; is_it && i < file->dlpi_phnum; i++) {
         const ElfW(Phdr) *part = &file->dlpi_phdr[i];
         uintptr_t begin = file->dlpi_addr + part->p_vaddr;

@@ -282,8 +282,7 @@ def fork(me):
 
 
 OFTEN = (loop, comprehension, nested, shielded, locks, shared_lock, condition, through_a_queue, generator,
-         destructors, receive, read, sleep, predicate, c_calls,
-         long_c_calls)
+         destructors, receive, read, sleep, predicate, c_calls, long_c_calls)
 SELDOM = coroutines, fork
 if hasattr(sys, 'gettotalrefcount'):
     # A debug build aborts where a signal's handler raises in os.stat, which goes on after that.
