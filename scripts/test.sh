@@ -30,9 +30,9 @@ skipped where there is no compiler for them or nothing to run them: i386
 (build-32/), musl (build-musl/), and under qemu-user aarch64 (build-aarch64/) and
 riscv64 (build-riscv64/).
 
-At the end come the names of the tests that failed, each behind the log that has
-the details, and what their programs last said on stderr.  The last two lines
-are 'N passed, N failed, N skipped', which counts single tests rather than test
+At the end comes what the programs of the tests that failed last said on stderr,
+then the names of these tests, each behind the log that has the details.  The
+last two lines are 'N passed, N failed, N skipped', which counts single tests rather than test
 programs, but a skipped step as one, and one that says whether all went well.
 
 Exit status: 0 when all tests passed, 1 when one failed, none was run, or
@@ -191,6 +191,7 @@ def verdict(case):
 
 count["skipped"] = int(sys.argv[1])
 failures = []
+names = []  # again, behind the details: those may be long
 for log in sys.argv[2:]:
     with_failures = set()
     alone = {}  # programs that are one test
@@ -203,7 +204,8 @@ for log in sys.argv[2:]:
                 alone[name] = verdict(case)
             if verdict(case) == "failed":
                 with_failures.add(name)
-                failures.append(f"failed: {log}: {name}: {plain(case.get('name'))}")
+                names.append(f"failed: {log}: {name}: {plain(case.get('name'))}")
+                failures.append(names[-1])
         if program in with_failures:
             said = (suite.findtext("system-err") or "").splitlines()
             failures += ["    " + line[:160] for line in said[-20:]]
@@ -217,12 +219,12 @@ for log in sys.argv[2:]:
         if test["result"] in ("OK", "SKIP", "EXPECTEDFAIL") or name in with_failures:
             continue
         count["failed"] += 1
-        failures.append(f"failed: {log}: {name}: {test['result']}")
+        names.append(f"failed: {log}: {name}: {test['result']}")
         if name in alone:
             count[alone[name]] -= 1
 
-for failure in failures:
-    print(failure)
+for line in failures + names:
+    print(line)
 print("%(passed)d passed, %(failed)d failed, %(skipped)d skipped" % count)
 END
 }

@@ -6,7 +6,8 @@
  * - Code that computes in an `__enter__` or `__exit__` has until the grace is over.  A function
  *   that is critical by its name alone (`acquire_image`) has ALLOWANCE of processor time past its
  *   deadline.  The grace is a time of day, and code that only waited through it has not computed:
- *   such code counts as computing once it has used processor time since.
+ *   such code counts as computing once it has used WORKS of processor time since.  What a wait
+ *   itself costs does not count: a thread is charged for the handlers of signals that come then.
  * - A wait for a lock is ended when it is recognised: at the point where it repeats its loop, or in
  *   the wait itself, before the lock is taken.
  * - In a worker thread's `__exit__` such a wait is ended only after the grace.
@@ -28,6 +29,9 @@
 
 #define WAITS (2 * COOPDL_MILLISECOND)
 #define ALLOWANCE (100 * COOPDL_MILLISECOND)
+/* Longer than COOPDL_PY_COMPUTES: what is taken twice can be given back, what is lost cannot.  On a
+ * virtual machine a thread is charged for time that its processor did not have. */
+#define WORKS (20 * COOPDL_MILLISECOND)
 
 /* Whether a frame is at an instruction that may wait: not at a jump. */
 static bool may_wait(PyFrameObject *frame, int at)
@@ -97,8 +101,8 @@ static bool has_had_its_time(struct thread *thread, const struct critical *criti
 {
     int64_t work = worked(thread), rested = thread->deferral.rested - thread->deferral.work;
     return critical->kind != CRITICAL_DESTROY && critical->kind != CRITICAL_JOIN &&
-           ((overdue && work - rested >= COOPDL_PY_COMPUTES) ||
-            (critical->by_name && work >= ALLOWANCE));
+           !thread->deferral.waiting &&
+           ((overdue && work - rested >= WORKS) || (critical->by_name && work >= ALLOWANCE));
 }
 
 static bool ends_after_grace(const struct critical *critical)
@@ -129,6 +133,7 @@ const char *coopdl_py_deferred_here(struct thread *thread, PyThreadState *here, 
         return critical->where;
     if (critical->kind == CRITICAL_EXIT && !overdue && joins(here))
         return "waits for a thread";
+    stood = stood || (deferral->waiting && critical->kind == CRITICAL_ENTER);
     deferral->waits = stood && coopdl_now() - deferral->since >= WAITS;
     return !deferral->waits ? critical->where : !waited ? "waits for a lock" : NULL;
 }
@@ -146,6 +151,18 @@ const char *coopdl_py_deferred_there(struct thread *thread, PyThreadState *there
     deferral->waits = waits(thread, there, NULL, 3) && (overdue || !ends_after_grace(critical));
     deferral->over = has_had_its_time(thread, critical, overdue);
     return deferral->over ? NULL : deferral->waits ? "waits for a lock" : critical->where;
+}
+
+void coopdl_py_wait_begins(struct thread *thread)
+{
+    thread->deferral.waiting++;
+}
+
+void coopdl_py_wait_is_over(struct thread *thread)
+{
+    thread->deferral.waiting--;
+    if (thread->deferral.since)
+        thread->deferral.rested = coopdl_py_work(thread);
 }
 
 /* In a critical function that takes something, a wait that is short may have come behind another

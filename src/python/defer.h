@@ -5,6 +5,11 @@
 
 #include "thread.h"
 
+/* The calling thread waits for another one, in a call that either gets what it waits for or fails:
+ * an exception inside that call loses nothing. */
+void coopdl_py_wait_begins(struct thread *thread);
+void coopdl_py_wait_is_over(struct thread *thread);
+
 /* Why nothing is to be raised in the calling thread, which looks at its signals; null if an
  * exception may be raised. `overdue`: the grace of the deadline is over. */
 const char *coopdl_py_deferred_here(struct thread *thread, PyThreadState *here, bool overdue);

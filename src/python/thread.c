@@ -105,6 +105,7 @@ static void begin(struct thread *thread)
     atomic_store(&thread->unanswered, 0);
     atomic_store(&thread->seen, NULL);
     atomic_store(&thread->looked, false);
+    thread->deferral = (struct deferral){0}; /* the last thread may have ended in a wait */
     thread->kind = KIND_UNKNOWN;
 }
 

@@ -69,7 +69,8 @@ struct deferral {
     int at;            /* the instruction, */
     const void *stack; /* the C stack, */
     int same;          /* and at how many looks in a row that was the same */
-    bool waits;        /* it waits for a lock there */
+    int waiting;       /* in how many calls it is that wait (wait.c), one inside the other */
+    bool waits;        /* it waits for a lock there, as far as can be seen */
     bool over;         /* it may not go on there */
 };
 

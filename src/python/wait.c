@@ -40,6 +40,7 @@
  */
 #include "wait.h"
 
+#include "defer.h"
 #include "expiry.h"
 #include "frames.h"
 
@@ -202,12 +203,11 @@ static bool may_be_join(PyObject *arguments)
     return PyTuple_GET_SIZE(arguments) == 2 && coopdl_py_joins_by_lock(PyThreadState_Get());
 }
 
-static PyObject *acquire(PyCFunctionWithKeywords original, PyObject *self, PyObject *arguments,
-                         PyObject *keywords)
+static PyObject *wait_for_lock(PyCFunctionWithKeywords original, PyObject *self,
+                               PyObject *arguments, PyObject *keywords, struct wait *wait)
 {
-    struct wait wait;
-    if (likely(!is_limited(&wait)) || (wait.thread->kind == KIND_MAIN && !may_be_join(arguments)) ||
-        !acquire_waits(&wait, arguments, keywords))
+    if ((wait->thread->kind == KIND_MAIN && !may_be_join(arguments)) ||
+        !acquire_waits(wait, arguments, keywords))
         return original(self, arguments, keywords);
     PyObject *got = ask_lock(original, self, false, 0);
     if (got == Py_False && takes_back()) {
@@ -215,12 +215,24 @@ static PyObject *acquire(PyCFunctionWithKeywords original, PyObject *self, PyObj
         return original(self, arguments, keywords);
     }
     while (got == Py_False) {
-        enum wait_end end = look(&wait);
+        enum wait_end end = look(wait);
         if (end == WAIT_ENDS)
             return got;
         Py_DECREF(got);
-        got = end == WAIT_GOES_ON ? ask_lock(original, self, true, wait.seconds) : NULL;
+        got = end == WAIT_GOES_ON ? ask_lock(original, self, true, wait->seconds) : NULL;
     }
+    return got;
+}
+
+static PyObject *acquire(PyCFunctionWithKeywords original, PyObject *self, PyObject *arguments,
+                         PyObject *keywords)
+{
+    struct wait wait;
+    if (likely(!is_limited(&wait)))
+        return original(self, arguments, keywords);
+    coopdl_py_wait_begins(wait.thread);
+    PyObject *got = wait_for_lock(original, self, arguments, keywords, &wait);
+    coopdl_py_wait_is_over(wait.thread);
     return got;
 }
 
@@ -290,18 +302,16 @@ static bool is_empty(PyObject *got)
     return !got && state && PyErr_ExceptionMatches(state->empty);
 }
 
-static PyObject *queue_get(PyObject *self, PyTypeObject *class, PyObject *const *arguments,
-                           size_t count, PyObject *names)
+static PyObject *wait_for_item(PyObject *self, PyTypeObject *class, PyObject *const *arguments,
+                               size_t count, PyObject *names, struct wait *wait)
 {
-    struct wait wait;
-    if (likely(!is_limited(&wait)) || wait.thread->kind == KIND_MAIN ||
-        !blocks(&wait, arguments, (Py_ssize_t)count, names))
+    if (wait->thread->kind == KIND_MAIN || !blocks(wait, arguments, (Py_ssize_t)count, names))
         return get_original(self, class, arguments, count, names);
     PyObject *got = ask_queue(self, class, false, 0);
     while (is_empty(got)) {
         PyObject *type, *empty, *trace;
         PyErr_Fetch(&type, &empty, &trace);
-        enum wait_end end = look(&wait);
+        enum wait_end end = look(wait);
         if (end == WAIT_ENDS) {
             PyErr_Restore(type, empty, trace);
             return NULL;
@@ -309,8 +319,20 @@ static PyObject *queue_get(PyObject *self, PyTypeObject *class, PyObject *const 
         Py_XDECREF(type);
         Py_XDECREF(empty);
         Py_XDECREF(trace);
-        got = end == WAIT_GOES_ON ? poll_queue(self, class, &wait) : NULL;
+        got = end == WAIT_GOES_ON ? poll_queue(self, class, wait) : NULL;
     }
+    return got;
+}
+
+static PyObject *queue_get(PyObject *self, PyTypeObject *class, PyObject *const *arguments,
+                           size_t count, PyObject *names)
+{
+    struct wait wait;
+    if (likely(!is_limited(&wait)))
+        return get_original(self, class, arguments, count, names);
+    coopdl_py_wait_begins(wait.thread);
+    PyObject *got = wait_for_item(self, class, arguments, count, names, &wait);
+    coopdl_py_wait_is_over(wait.thread);
     return got;
 }
 
@@ -330,21 +352,32 @@ static bool takes_back_by(Py_ssize_t count)
            coopdl_py_executes(PyThreadState_Get(), "wait", "/multiprocessing/synchronize.py");
 }
 
+static PyObject *wait_for_semaphore(PyObject *self, PyObject *const *arguments, Py_ssize_t count,
+                                    PyObject *names, struct wait *wait)
+{
+    if (wait->thread->kind == KIND_MAIN || !blocks(wait, arguments, count, names) ||
+        takes_back_by(count))
+        return semaphore_original(self, arguments, count, names);
+    PyObject *got = ask_semaphore(self, false, 0);
+    while (got == Py_False) {
+        enum wait_end end = look(wait);
+        if (end == WAIT_ENDS)
+            return got;
+        Py_DECREF(got);
+        got = end == WAIT_GOES_ON ? ask_semaphore(self, true, wait->seconds) : NULL;
+    }
+    return got;
+}
+
 static PyObject *semaphore_acquire(PyObject *self, PyObject *const *arguments, Py_ssize_t count,
                                    PyObject *names)
 {
     struct wait wait;
-    if (likely(!is_limited(&wait)) || wait.thread->kind == KIND_MAIN ||
-        !blocks(&wait, arguments, count, names) || takes_back_by(count))
+    if (likely(!is_limited(&wait)))
         return semaphore_original(self, arguments, count, names);
-    PyObject *got = ask_semaphore(self, false, 0);
-    while (got == Py_False) {
-        enum wait_end end = look(&wait);
-        if (end == WAIT_ENDS)
-            return got;
-        Py_DECREF(got);
-        got = end == WAIT_GOES_ON ? ask_semaphore(self, true, wait.seconds) : NULL;
-    }
+    coopdl_py_wait_begins(wait.thread);
+    PyObject *got = wait_for_semaphore(self, arguments, count, names, &wait);
+    coopdl_py_wait_is_over(wait.thread);
     return got;
 }
 

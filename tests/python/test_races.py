@@ -7,9 +7,11 @@ raised behind the end.  Each test tries it often, at random moments.
 """
 import asyncio
 import contextlib
+import ctypes
 import gc
 import itertools
 import random
+import signal
 import socket
 import statistics
 import sys
@@ -124,6 +126,51 @@ class Both(Expiry):
                     self.ends(body, 0.005, grace=grace)
                     release.join()
                     self.assertTrue(timed.lock.acquire(False))
+
+    def test_a_wait_that_costs_processor_time(self):
+        """Signals whose handlers cost the thread that waits more than what hangs may cost."""
+        libc = ctypes.CDLL(None)
+        libc.signal.restype = ctypes.c_void_p
+        libc.signal.argtypes = ctypes.c_int, ctypes.c_void_p
+        before = libc.signal(signal.SIGUSR2, ctypes.cast(libc.srand, ctypes.c_void_p))
+
+        class Taken:
+            def __init__(self):
+                self.lock, self.waiting = threading.Lock(), threading.Event()
+
+            def __enter__(self):
+                self.waiting.set()
+                self.lock.acquire()
+
+            def __exit__(self, *_):
+                self.lock.release()
+
+        def disturb(taken, thread, until):
+            taken.waiting.wait()
+            while time.monotonic() < until:
+                signal.pthread_kill(thread, signal.SIGUSR2)
+            taken.lock.release()
+
+        def body():
+            end = time.monotonic() + random.uniform(0.007, 0.014)
+            other = threading.Thread(target=disturb, args=(taken, threading.get_ident(), end))
+            other.start()
+            others.append(other)
+            with taken:
+                spin()
+
+        try:
+            for _ in range(30 // LESS):
+                taken, others = Taken(), []
+                taken.lock.acquire()
+                self.ends(body, 0.005, grace=0.001)
+                taken.waiting.set()
+                for other in others:
+                    other.join()
+                if others:  # or the deadline has passed before it has begun
+                    self.assertTrue(taken.lock.acquire(False))
+        finally:
+            libc.signal(signal.SIGUSR2, before)
 
     def test_a_body_that_ends_behind_its_deadline_by_a_hair(self):
         """The clock decides, whether or not anybody has acted."""
