@@ -32,8 +32,9 @@ riscv64 (build-riscv64/).
 
 At the end comes what the programs of the tests that failed last said on stderr,
 then the names of these tests, each behind the log that has the details.  The
-last two lines are 'N passed, N failed, N skipped', which counts single tests rather than test
-programs, but a skipped step as one, and one that says whether all went well.
+last two lines are 'N passed, N failed, N skipped', which counts single tests
+rather than test programs, but a skipped step as one, and one that says whether
+all went well.
 
 Exit status: 0 when all tests passed, 1 when one failed, none was run, or
 another step failed, 125 for an argument that is not understood.
