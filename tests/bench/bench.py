@@ -30,7 +30,8 @@ usage: scripts/bench.sh [--quick] [--rows GROUP[,GROUP]] [--json FILE] [--svg DI
 Measures what the library costs against what it is compared with, in one run and
 by turns, and prints a line for each: what | against | measured | to reach |
 ok or over.  A ratio is a median over the rounds, and after +- is half of what lies
-between their quartiles.  What is not installed is shown as skipped;
+between their quartiles; for a lateness, half of what lies between the lowest and
+the highest of five passes.  What is not installed is shown as skipped;
 scripts/setup.sh installs it.  BUILD is the build directory, build/ if not given.
 
   --quick      fewer rounds, and not the slow rows: under two minutes

@@ -42,10 +42,9 @@ class Row:
     def measured(self):
         if self.value is None:
             return '-'
-        text = f'{self.value:.0f}' if self.unit in ('instructions', 'calls', 'bytes') else \
-            f'{self.value:.3f}' if self.unit == 'ms' else f'{self.value:.2f}'
-        return text + (f' +-{self.spread:.2f}' if self.spread is not None else '') + \
-            (f' {self.unit}' if self.unit else '')
+        digits = 0 if self.unit in ('instructions', 'calls', 'bytes') else 3 if self.unit == 'ms' else 2
+        spread = f' +-{self.spread:.{digits}f}' if self.spread is not None else ''
+        return f'{self.value:.{digits}f}{spread}' + (f' {self.unit}' if self.unit else '')
 
     def to_reach(self):
         if self.most is None:

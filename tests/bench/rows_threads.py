@@ -4,7 +4,7 @@ import os
 import resource
 import statistics
 
-from measure import Row, ratio, skipped
+from measure import Row, half_of_quartiles, ratio, skipped
 
 SPREAD_MS = 100
 MOST = 10000
@@ -51,7 +51,7 @@ def rows(tools):
                         chart={'count': count, 'which': name, 'against ms': mid,
                                'ms': statistics.median(ours) / NS_IN_MS})
         yield Row(f'{count} threads in scopes, resident each', 'outside', statistics.median(size),
-                  128, 'bytes')
+                  128, 'bytes', spread=half_of_quartiles(size))
     for count in counts[1:]:
         yield ratio(f'enter and leave beside {count} threads', f'beside {counts[0]}', costs[count],
                     costs[counts[0]], 1.2)
