@@ -31,6 +31,13 @@ int coopdl_py_code_next(const struct code *code, int at)
     return at;
 }
 
+int coopdl_py_code_calling(const struct code *code, int at)
+{
+    while (at > 0 && coopdl_py_code_opcode(code, at) == 0) /* CACHE */
+        at--;
+    return at;
+}
+
 bool coopdl_py_code_is_backward(const struct code *code, int at)
 {
     switch (coopdl_py_code_opcode(code, at)) {
@@ -112,6 +119,11 @@ int coopdl_py_code_at(PyFrameObject *frame)
 int coopdl_py_code_next(const struct code *Py_UNUSED(code), int at)
 {
     return at + 1;
+}
+
+int coopdl_py_code_calling(const struct code *Py_UNUSED(code), int at)
+{
+    return at;
 }
 
 bool coopdl_py_code_is_backward(const struct code *code, int at)
@@ -349,6 +361,21 @@ enum with coopdl_py_code_with(const struct code *code, int at)
     if (coopdl_py_code_opcode(code, at) == WITH_EXCEPT_START || is_exit_call(code, at))
         return WITH_EXITS;
     return WITH_NOTHING;
+}
+
+bool coopdl_py_code_passes_on(const struct code *code, int at)
+{
+    switch (coopdl_py_code_opcode(code, at)) {
+    case CALL_FUNCTION_EX:
+#if PY_VERSION_HEX < 0x030B0000
+    case CALL_FUNCTION:
+    case CALL_FUNCTION_KW:
+    case CALL_METHOD:
+#endif
+        return true;
+    default:
+        return coopdl_py_code_with(code, at) != WITH_NOTHING;
+    }
 }
 
 int coopdl_py_code_target(const struct code *code, int at)

@@ -21,6 +21,11 @@ int coopdl_py_code_at(PyFrameObject *frame);
 
 int coopdl_py_code_opcode(const struct code *code, int at);
 
+/* The instruction that a frame is at which has called a function.  From 3.11 on the interpreter
+ * makes a call of a function of Python's by itself, and the frame is then at the end of the inline
+ * cache of that call. */
+int coopdl_py_code_calling(const struct code *code, int at);
+
 /* What follows an instruction, behind the units of its inline cache. */
 int coopdl_py_code_next(const struct code *code, int at);
 
@@ -44,6 +49,10 @@ enum with coopdl_py_code_with(const struct code *code, int at);
 
 /* The name of what a call without arguments calls, borrowed; null for any other instruction. */
 PyObject *coopdl_py_code_called(const struct code *code, int at);
+
+/* Whether it is a call of whatever the program has put in a variable or argument, which the
+ * interpreter makes by way of C code. */
+bool coopdl_py_code_passes_on(const struct code *code, int at);
 
 /* Where a jump goes. */
 int coopdl_py_code_target(const struct code *code, int at);

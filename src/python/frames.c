@@ -69,6 +69,7 @@ static const struct {
     {"acquire", {CRITICAL_ENTER, true, "in acquire"}},
     {"release", {CRITICAL_EXIT, true, "in release"}},
 };
+static const struct critical other_destructor = {CRITICAL_DESTROY, false, "in a destructor"};
 static const struct critical weak_callback = {CRITICAL_DESTROY, false,
                                               "in a weak reference's callback"};
 static const struct critical closed_generator = {CRITICAL_DESTROY, false,
@@ -169,6 +170,52 @@ static const struct critical *critical_of(PyFrameObject *frame)
     return is_weak_callback(frame) ? &weak_callback : is_closed(frame) ? &closed_generator : NULL;
 }
 
+/* The code of a type's method; borrowed, null if it has none that is a function of Python's.  To
+ * get the attribute could run code of the program's. */
+static PyObject *code_of_method(PyTypeObject *type, PyObject *name)
+{
+    PyObject *mro = type->tp_mro, *found = NULL;
+    for (Py_ssize_t i = 0; mro && i < PyTuple_GET_SIZE(mro) && !found; i++) {
+        PyObject *dict = ((PyTypeObject *)PyTuple_GET_ITEM(mro, i))->tp_dict;
+        found = dict ? PyDict_GetItemWithError(dict, name) : NULL;
+        PyErr_Clear();
+    }
+    return found && PyFunction_Check(found) ? PyFunction_GET_CODE(found) : NULL;
+}
+
+/* Whether a method may have been called by one of its names, or through a variable. */
+static bool is_called(PyFrameObject *frame, PyFrameObject *caller, PyTypeObject *type,
+                      const PyObject *method)
+{
+    struct code code;
+    if (!coopdl_py_frame_is_of_c(frame) || !coopdl_py_code_read(&code, caller))
+        return true;
+    int at = coopdl_py_code_calling(&code, coopdl_py_code_at(caller));
+    PyObject *called = coopdl_py_code_called(&code, at);
+    bool is = called ? code_of_method(type, called) == method : coopdl_py_code_passes_on(&code, at);
+    coopdl_py_code_done(&code);
+    return is;
+}
+
+/* Whether a frame is that of a destructor that is another method, too (`__del__ = close`), and
+ * whose caller has not called that other method. */
+static bool destroys(PyFrameObject *frame, PyFrameObject *caller)
+{
+    PyObject *self = coopdl_py_argument(frame, 0);
+    PyTypeObject *type = self ? Py_TYPE(self) : NULL; /* the frame holds the object */
+    Py_XDECREF(self);
+    if (!type || !type->tp_finalize)
+        return false;
+    PyCodeObject *code = PyFrame_GetCode(frame);
+    PyObject *name = PyUnicode_InternFromString("__del__");
+    bool is = name && code_of_method(type, name) == (PyObject *)code &&
+              !is_called(frame, caller, type, (PyObject *)code);
+    PyErr_Clear();
+    Py_XDECREF(name);
+    Py_DECREF(code);
+    return is;
+}
+
 /* What a frame is in that has called another one: the callbacks of os.fork, or the functions of a
  * `with` statement, whatever their names are. */
 static const struct critical *critical_call(PyFrameObject *frame)
@@ -178,7 +225,7 @@ static const struct critical *critical_call(PyFrameObject *frame)
     struct code code;
     if (!coopdl_py_code_read(&code, frame))
         return NULL;
-    int at = coopdl_py_code_at(frame);
+    int at = coopdl_py_code_calling(&code, coopdl_py_code_at(frame));
     enum with with = coopdl_py_code_with(&code, at);
     PyObject *called = with == WITH_NOTHING ? coopdl_py_code_called(&code, at) : NULL;
     bool forks = called && (PyUnicode_CompareWithASCIIString(called, "fork") == 0 ||
@@ -197,6 +244,8 @@ static const struct critical *critical_frame(PyFrameObject *frame, PyFrameObject
     const struct critical *own = critical_of(frame);
     if (own && own->kind == CRITICAL_DESTROY)
         return own;
+    if (destroys(frame, back))
+        return &other_destructor;
     const struct critical *call = critical_call(back);
     return call && (!own || own->by_name || call->kind == CRITICAL_DESTROY) ? call : own;
 }
@@ -323,7 +372,7 @@ PyFrameObject *coopdl_py_aim(struct watch *watch, PyFrameObject *frame)
     if (frame && !coopdl_py_code_read(&watch->code, frame))
         Py_CLEAR(frame);
     if (frame)
-        watch->last = coopdl_py_code_at(frame);
+        watch->last = coopdl_py_code_calling(&watch->code, coopdl_py_code_at(frame));
     watch->frame = frame;
     return frame;
 }

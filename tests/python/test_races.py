@@ -88,6 +88,59 @@ class Both(Expiry):
         finally:
             sys.unraisablehook = hook
 
+    def test_a_destructor_that_is_another_method(self):
+        """Nothing is raised in it, but in that method where it is called."""
+        begun, ended, lost = [], [], []
+
+        class Closed:
+            seconds = 0.06
+
+            def shut(self):
+                begun.append(True)
+                end = time.monotonic() + self.seconds
+                while time.monotonic() < end:
+                    pass
+                ended.append(True)
+
+            __del__ = close = shut
+
+        def local(given):
+            return [given] and [Closed()] and None
+
+        def of_a_function():
+            return local(1)
+
+        def of_the_type(thing):
+            Closed.close(thing)
+
+        def of_a_statement():
+            thing = Closed()
+            del thing
+
+        def of_an_attribute():
+            thing = Closed()
+            thing.other = Closed()
+            thing.seconds = 0
+            thing.other = None
+
+        hook, sys.unraisablehook = sys.unraisablehook, lost.append
+        try:
+            makers = of_a_statement, of_an_attribute, of_a_function
+            for make in makers[:2] if sys.version_info < (3, 11) else makers:
+                with self.subTest(make.__name__):
+                    self.ends(lambda: [make() for _ in itertools.repeat(None)])  # noqa: B023
+                    self.assertEqual(len(begun), len(ended))
+                    self.assertEqual(lost, [])
+            thing = Closed()
+            thing.seconds = 60
+            for call in (lambda: thing.shut(), lambda: thing.close(),  # noqa: PLW0108
+                         thing.close, lambda: [method() for method in [thing.close]],
+                         lambda: thing.close(*()), lambda: of_the_type(thing)):
+                self.ends(call)
+            thing.seconds = 0
+        finally:
+            sys.unraisablehook = hook
+
     def test_locks_that_are_taken_in_python(self):
         for make in LOCKS:
             for _ in range(30):
