@@ -64,6 +64,10 @@ OLD_NAME(__isoc23_strtoll, strtoll)
 OLD_NAME(__isoc23_strtoul, strtoul)
 OLD_NAME(__isoc23_strtoull, strtoull)
 
+#ifndef COOPDL_VERSION
+OLD_NAME(__isoc23_fscanf, fscanf)
+#endif
+
 #undef FIRST
 #undef SECOND
 #undef OLD

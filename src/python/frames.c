@@ -65,6 +65,12 @@ static const struct {
     {"_warn_unawaited_coroutine", {CRITICAL_DESTROY, false, "in _warn_unawaited_coroutine"}},
     {"_showwarnmsg", {CRITICAL_DESTROY, false, "in _showwarnmsg"}},
     {"_wait_for_tstate_lock", {CRITICAL_JOIN, false, "in Thread.join"}},
+    /* The standard library's callbacks of os.fork, also where C code has called that. */
+    {"_prepareFork", {CRITICAL_DESTROY, false, "in _prepareFork"}},
+    {"_afterFork", {CRITICAL_DESTROY, false, "in _afterFork"}},
+    {"_after_at_fork_child_reinit_locks",
+     {CRITICAL_DESTROY, false, "in _after_at_fork_child_reinit_locks"}},
+    {"_after_fork", {CRITICAL_DESTROY, false, "in _after_fork"}},
     {"enter_context", {CRITICAL_ENTER, false, "in enter_context"}},
     {"acquire", {CRITICAL_ENTER, true, "in acquire"}},
     {"release", {CRITICAL_EXIT, true, "in release"}},
@@ -115,7 +121,9 @@ PyObject *coopdl_py_handled_in(PyFrameObject *frame)
 #else
     PyObject *generator = frame->f_gen;
 #endif
-    return generator ? ((PyGenObject *)generator)->gi_exc_state.exc_value : NULL;
+    /* 3.14 has None for a frame that is of no generator. */
+    return generator && generator != Py_None ? ((PyGenObject *)generator)->gi_exc_state.exc_value
+                                             : NULL;
 }
 
 /* The clean-up of a generator that is closed, perhaps by its destructor. */

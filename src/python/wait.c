@@ -123,8 +123,10 @@ static int64_t read_timeout(PyObject *timeout)
 
 static bool is_minus_one(PyObject *timeout)
 {
-    return (PyFloat_CheckExact(timeout) && PyFloat_AS_DOUBLE(timeout) == -1) ||
-           (PyLong_CheckExact(timeout) && PyLong_AsLong(timeout) == -1 && !PyErr_Occurred());
+    bool is = (PyFloat_CheckExact(timeout) && PyFloat_AS_DOUBLE(timeout) == -1) ||
+              (PyLong_CheckExact(timeout) && PyLong_AsLong(timeout) == -1 && !PyErr_Occurred());
+    PyErr_Clear();
+    return is;
 }
 
 static bool is_true(PyObject *blocking)

@@ -74,7 +74,7 @@ enum { FRAME = 16384 };
 #define SIGSYS_BIT COOPDL_SIGSET_BIT(SIGSYS)
 
 /* This library's own code, from which all system calls pass. */
-extern const ElfW(Ehdr) __ehdr_start __attribute__((visibility("hidden")));
+extern const char __ehdr_start[] __attribute__((visibility("hidden")));
 static uintptr_t code, code_size;
 
 static struct sigaction program; /* its action for SIGSYS, once ours is installed */
@@ -180,9 +180,9 @@ static void trap_off(struct coopdl_thread *thread)
 
 __attribute__((constructor(101))) static void set_up(void)
 {
-    const char *image = (const char *)&__ehdr_start;
-    const ElfW(Phdr) *segment = (const void *)(image + __ehdr_start.e_phoff);
-    for (int i = 0; i < __ehdr_start.e_phnum; i++)
+    const ElfW(Ehdr) *image = (const void *)__ehdr_start;
+    const ElfW(Phdr) *segment = (const void *)(__ehdr_start + image->e_phoff);
+    for (int i = 0; i < image->e_phnum; i++)
         if (segment[i].p_type == PT_LOAD && segment[i].p_flags & PF_X) {
             code = (uintptr_t)image + segment[i].p_vaddr;
             code_size = segment[i].p_memsz;

@@ -18,6 +18,9 @@ BOUND = 10.0 if LOADED else 2.0  # how late at most, on a shared machine
 DEBUG = hasattr(sys, 'gettotalrefcount')
 # os.stat goes on after an error that a signal's handler has raised in it; a debug build aborts then.
 unless_stat_aborts = unittest.skipIf(DEBUG, 'os.stat aborts where a signal handler raises in a debug build')
+unless_true_exit_aborts = unittest.skipIf(
+    DEBUG and sys.version_info >= (3, 14),
+    'a debug build of 3.14 aborts where an __exit__ is true that is no method of Python or C')
 
 
 def spin():

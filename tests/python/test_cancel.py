@@ -16,7 +16,7 @@ import time
 import unittest
 
 import coopdl
-from scopes import BOUND, LOADED, SHORT, Expiry, Main, Worker, spin
+from scopes import BOUND, LOADED, SHORT, Expiry, Main, Worker, spin, unless_true_exit_aborts
 
 LONG = 3600
 
@@ -153,6 +153,7 @@ class Both(Expiry):
 
         self.call(run)
 
+    @unless_true_exit_aborts
     def test_silently(self):
         def run():
             with coopdl.move_on_after(LONG) as scope:
@@ -263,6 +264,7 @@ class Both(Expiry):
 
         self.call(run)
 
+    @unless_true_exit_aborts
     def test_at_any_moment(self):
         """Nothing is raised behind the block, none is missed, and every lock is free."""
         def run():

@@ -181,7 +181,7 @@ class Pytest(unittest.TestCase):
                         time.sleep(30)
             ''', 'pytest_timeout')
         self.assertEqual(counts, {'passed': 1, 'failed': 1}, text)
-        self.assertIn('Timeout >0.1s', text)
+        self.assertRegex(text, r'Timeout \(?>0\.1s')
 
 
 class Faulthandler(Scoped):

@@ -144,4 +144,4 @@ class Budget(Scratch):
         self.assertRegex(
             done.stderr,
             r'DeadlineReached: deadline (of 2 s )?exceeded in read\(\) on pipe, called by [^;]*'
-            rf'; thread \d+ \([^)]+\) in recv\(\) on tcp 127.0.0.1:{done.stdout.strip()}, called by ')
+            rf'; thread \d+ \(.+\) in recv\(\) on tcp 127.0.0.1:{done.stdout.strip()}, called by ')

@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import functools
 import itertools
+import logging
 import os
 import random
 import re
@@ -290,6 +291,8 @@ class Lent(unittest.TestCase):
         with Received() as received:
             Worker().call(work)
         self.assertEqual(statuses, [7] * ROUNDS)
+        self.assertTrue(logging._lock.acquire(blocking=False))  # its callbacks have run
+        logging._lock.release()
 
 
 class Without(unittest.TestCase):

@@ -215,9 +215,12 @@ class Hook(Scratch):
             done = run(os.environ['COOPDL'], f'{milliseconds}ms', self.python, '-c',
                        'while True: pass')
             self.ended(done, 124, '')
-            self.assertRegex(done.stderr,
-                             r'\ATraceback [^\n]*\n  File "<string>", line [01], in <module>\n'
-                             r'(    [^\n]*\n)*'  # the line itself, from 3.13 on
+            # From 3.13 on with the line itself.  3.14 imports a module before it runs a `-c`.
+            place = r'  File "<(string|frozen [.\w]+)>", line \d+, in [<>\w]+\n(    [^\n]*\n)*' \
+                if sys.version_info >= (3, 14) else \
+                r'  File "<string>", line [01], in <module>\n(    [^\n]*\n)*'
+            self.assertRegex(re.sub(r'\A(.*\n)*\nDuring handling of the above .*\n\n', '', done.stderr),
+                             rf'\ATraceback [^\n]*\n({place})+'
                              r'coopdl\.DeadlineReached: [^\n]*\n\Z')
 
 
@@ -274,7 +277,7 @@ class Types(Scratch):
         ), [])
 
     def test_what_is_wrong(self):
-        self.assertEqual(self.check(
+        self.assertIn(self.check(
             'import coopdl',
             'coopdl.timeout("5")',
             'coopdl.timeout()',
@@ -285,8 +288,8 @@ class Types(Scratch):
             'def fetch(url: str) -> bytes:',
             '    return b""',
             'fetch(1)',
-        ), [(2, 'arg-type'), (3, 'call-arg'), (4, 'arg-type'), (5, 'attr-defined'), (6, 'misc'),
-                 (10, 'arg-type')])
+        ), [[(2, 'arg-type'), (3, 'call-arg'), (4, 'arg-type'), (5, 'attr-defined'), (6, too_many),
+             (10, 'arg-type')] for too_many in ('misc', 'call-arg')])  # what mypy calls it
 
     def test_the_stubs_are_what_the_extension_has(self):
         if os.path.realpath(sys.executable) != os.path.realpath('/usr/bin/python3'):

@@ -246,7 +246,7 @@ class Pieces(Sessions):
                                    '--timeout-disable-debugger-detection', seconds=60)
         self.assertEqual(status, 1, text)
         self.assertFalse(os.path.exists(self.path('notes')))
-        self.assertIn('Timeout >0.3s', text)
+        self.assertRegex(text, r'Timeout \(?>0\.3s')
 
 
 class Threads(Sessions):
@@ -357,7 +357,8 @@ class Timeout(Sessions):
             def test_func_only(request): time.sleep(60)
             ''')
         self.both({'failed': 3, 'passed': 3, 'error': 1}, '--timeout=0.3')
-        self.assertIn('Timeout >0.3s', self.pytest('--deadline-as-timeout', '--timeout=0.3')[1])
+        self.assertRegex(self.pytest('--deadline-as-timeout', '--timeout=0.3')[1],
+                         r'Timeout \(?>0\.3s')
 
     def test_setting_and_environment(self):
         self.source('''
@@ -376,7 +377,7 @@ class Timeout(Sessions):
         self.source('def test_hangs(): time.sleep(60)')
         counts, text = self.pytest('--timeout=0.3')
         self.assertEqual(counts, {'failed': 1})
-        self.assertIn('Timeout >0.3s', text)
+        self.assertRegex(text, r'Timeout \(?>0\.3s')
 
 
 class Preload(Sessions):

@@ -10,7 +10,7 @@ import traceback
 import unittest
 
 import coopdl
-from scopes import SHORT, Expiry, Main, Worker, spin, unless_stat_aborts
+from scopes import SHORT, Expiry, Main, Worker, spin, unless_stat_aborts, unless_true_exit_aborts
 
 
 class Both(Expiry):
@@ -124,6 +124,7 @@ class Both(Expiry):
         with coopdl.timeout(60) as entered:
             self.assertRaises(RuntimeError, entered._instead, Limit)
 
+    @unless_true_exit_aborts
     def test_move_on_after(self):
         """Its end raises nothing; what is not about it goes on."""
         def waits():

@@ -26,7 +26,7 @@ class MinitestTest < CoopdlTest
     assert_equal 1, status
     assert_operator took, :>=, 1
     assert_match(/^OrdersTest#test_total:\nTimeout::Error: /, said)
-    assert_match(/test_orders\.rb:13:in `test_total'/, said)
+    assert_match(/test_orders\.rb:14:in `test_total'/, said)
     assert_match(/^2 runs, 1 assertions, 0 failures, 1 errors, 0 skips$/, said)
     assert_equal 2, said.scan("the server is closed").size
   end

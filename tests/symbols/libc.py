@@ -51,7 +51,7 @@ MULTIPLEXERS = {
 
 # libc's own way to its files (locale, time zone, /proc) and to its own locks
 # (malloc, stdio).  Every path would lead there.
-INTERNAL = re.compile(r'__\w+_nocancel|__lll_lock_\w+')
+INTERNAL = re.compile(r'__\w+_nocancel(_nostatus)?|__lll_lock_\w+')
 
 
 def run(*command):

@@ -21,8 +21,8 @@ import functools
 import time
 from typing import Any
 
-import gevent  # type: ignore[import]
-import greenlet  # type: ignore[import]
+import gevent  # type: ignore
+import greenlet  # type: ignore
 
 import coopdl
 

@@ -23,12 +23,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import celery  # type: ignore[import]
-from billiard.pool import SIG_SOFT_TIMEOUT, soft_timeout_sighandler  # type: ignore[import]
+import celery  # type: ignore
+from billiard.pool import SIG_SOFT_TIMEOUT, soft_timeout_sighandler  # type: ignore
 from celery import signals
-from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded  # type: ignore[import]
-from celery.utils.time import maybe_iso8601, maybe_make_aware  # type: ignore[import]
-from celery.worker import request  # type: ignore[import]
+from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded  # type: ignore
+from celery.utils.time import maybe_iso8601, maybe_make_aware  # type: ignore
+from celery.worker import request  # type: ignore
 
 import coopdl
 from coopdl import _stuck
@@ -36,7 +36,7 @@ from coopdl import _stuck
 GRACE = 5.0  # seconds for clean-up after the time limit
 
 
-class SoftLimit(coopdl.DeadlineReached, SoftTimeLimitExceeded):  # type: ignore[misc]
+class SoftLimit(coopdl.DeadlineReached, SoftTimeLimitExceeded):  # type: ignore
     """What is raised in a task at its soft limit."""
 
 
@@ -86,7 +86,7 @@ def keep_out_the_pool() -> None:
         signal.signal(SIG_SOFT_TIMEOUT, signal.SIG_IGN)
 
 
-@signals.worker_init.connect  # type: ignore[misc]
+@signals.worker_init.connect  # type: ignore
 def refuse_eventlet(sender: Any, **_: Any) -> None:
     """There limits would neither hold nor be those of one task."""
     pool = sender.pool_cls
@@ -95,7 +95,7 @@ def refuse_eventlet(sender: Any, **_: Any) -> None:
                  'threads and gevent')
 
 
-class Request(request.Request):  # type: ignore[misc]
+class Request(request.Request):  # type: ignore
     """A task that a worker has received.
 
     Pools that have a time limit of their own (prefork, which kills the process; gevent) are told a
@@ -111,7 +111,7 @@ class Request(request.Request):  # type: ignore[misc]
         self.time_limits = hard and hard + GRACE, soft
 
 
-class Task(celery.Task):  # type: ignore[misc]
+class Task(celery.Task):  # type: ignore
     """The class of an application's tasks."""
     abstract = True
 
