@@ -17,7 +17,7 @@ static double clock_reads(void)
     int64_t begun = processor_time();
     for (int i = 0; i < TIMES; i++)
         clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)((processor_time() - begun) / TIMES);
+    return (double)(processor_time() - begun) / (double)TIMES;
 }
 
 static double scopes_until(int64_t deadline)
@@ -28,7 +28,7 @@ static double scopes_until(int64_t deadline)
         enter(&scope, deadline);
         leave(&scope);
     }
-    return (double)((processor_time() - begun) / TIMES);
+    return (double)(processor_time() - begun) / (double)TIMES;
 }
 
 static double scopes_from_now(void)
@@ -39,7 +39,7 @@ static double scopes_from_now(void)
         enter(&scope, after(3600 * COOPDL_SECOND));
         leave(&scope);
     }
-    return (double)((processor_time() - begun) / TIMES);
+    return (double)(processor_time() - begun) / (double)TIMES;
 }
 
 int main(int count, char **arguments)

@@ -105,7 +105,7 @@ static double enter_and_leave(void)
         enter(&scope, after(3600 * COOPDL_SECOND));
         leave(&scope);
     }
-    return (double)(processor_time() - started) / TIMES;
+    return (double)(processor_time() - started) / (double)TIMES;
 }
 
 /* The processor's caches are cold at first, the more so the more threads have just run. */

@@ -156,7 +156,10 @@ class Pytest(unittest.TestCase):
         self.assertNotIn('INTERNALERROR', done.stdout + done.stderr)
         self.assertRegex(done.stdout, r'\n1 passed in')
         self.assertIn('DeadlineReached', done.stdout)
-        self.assertEqual(done.returncode, 2)
+        # pytest has swallowed it.  Where it takes itself down slowly, it is raised again, behind the
+        # report.
+        ended = [2] if 'Traceback' not in done.stderr else [1, -signal.SIGINT]
+        self.assertIn(done.returncode, ended, done.stderr)
 
     def test_pytest_timeout_further_away(self):
         for method in 'signal', 'thread':
