@@ -19,8 +19,8 @@ static inline const void *coopdl_py_frame_id_now(const PyThreadState *there)
 #endif
 }
 
-/* Whether C code has called its function, and not the interpreter as it executed another one.  Up to
- * 3.10 C code makes each call. */
+/* Whether C code has called its function, and not the interpreter as it executed another one.  Up
+ * to 3.10 C code makes each call. */
 bool coopdl_py_frame_is_of_c(const PyFrameObject *frame);
 
 #if PY_VERSION_HEX >= 0x030E0000
