@@ -302,11 +302,13 @@ static bool set_up_process(void)
     sigemptyset(&no_signals);
     sigemptyset(&some_signals);
     sigaddset(&some_signals, SIGUSR2);
+    pid_t parent = getpid();
     stuck_child = fork();
     if (stuck_child == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        for (;;)
+        while (getppid() == parent)
             pause();
+        _exit(0);
     }
     return stuck_child > 0;
 }

@@ -22,9 +22,9 @@ enum { STACK = 1 << 16 };
 static inline void read_in_handler(int number)
 {
     int saved = errno;
-    char here;
+    const char *here = __builtin_frame_address(0);
     (void)number;
-    on_alternate = stack && &here >= stack && &here < stack + STACK;
+    on_alternate = stack && here >= stack && here < stack + STACK;
     in_handler = read_errno(quiet);
     handled++;
     errno = saved;
