@@ -22,7 +22,8 @@ clang into build-clang/, warnings being errors, and looks at the source:
   shellcheck     the scripts
   floors         which file of src/ includes which, and that there is no circle
 
-It changes no source.  The last line says whether all was clean.
+The first four are asked in the versions of Debian 12, and skipped in others.
+No source is changed.  The last line says whether all was clean.
 
 Exit status: 0 when it was, 1 when something was found or could not be run, 125
 for an argument that is not understood.
@@ -35,6 +36,18 @@ step() {
   shift
   printf '\n-- %s\n' "$name"
   "$@" || failed+=("$name")
+}
+
+# judge TOOL VERSION COMMAND...: by that version alone.  Each other one lays the source out otherwise,
+# or has further opinions of it.
+judge() {
+  local tool=$1 version=$2 found
+  found=$("$tool" --version | grep -oE '[0-9]+(\.[0-9]+)+' | head -n 1)
+  if [[ ! $found || $found == "$version" || $found == "$version".* ]]; then
+    step "$tool" "${@:3}"
+  else
+    printf '\n-- %s\nskipped: it is %s, and the source is kept clean for %s\n' "$tool" "$found" "$version"
+  fi
 }
 
 build() {
@@ -89,10 +102,10 @@ step 'set-up' scripts/setup.sh
 (( ${#failed[@]} )) || step 'build with gcc' build build gcc g++
 (( ${#failed[@]} )) || step 'build with clang' build build-clang clang clang++
 if (( ${#failed[@]} == 0 )); then
-  step 'clang-format' layout
-  step 'clang-tidy' tidy
-  step 'cppcheck' defects
-  step 'shellcheck' scripts
+  judge clang-format 14 layout
+  judge clang-tidy 14 tidy
+  judge cppcheck 2.10 defects
+  judge shellcheck 0.9 scripts
   step 'floors' scripts/floors.py
 fi
 
