@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # frozen_string_literal: true
 
-# minitest/coopdl_plugin.rb -- minitest finds it by its name: `ruby test_it.rb --deadline=10`. Without
-# that option it does nothing.
+# minitest/coopdl_plugin.rb -- for `ruby test_it.rb --deadline=10`. Without that option it does nothing.
+# minitest 5 finds it by its name, and minitest 6 is told by `Minitest.load :coopdl`.
 
 module Minitest
   def self.plugin_coopdl_options(parser, options)
