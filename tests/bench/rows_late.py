@@ -17,13 +17,14 @@ def passes(tools):
 
 
 def late(what, peer, mine, theirs, p50, p99=None):
-    """Rows for the median, and the 99th percentile of enough rounds, of the passes together.  In ns,
-    never negative.  The spread is half of what lies between the lowest and the highest pass."""
+    """Rows for the median, and for the 99th percentile where there is a bound for it and are the rounds,
+    of the passes together.  In ns, never negative.  The spread is half of what lies between the lowest
+    and the highest pass."""
     if min(map(min, mine)) < 0:
         raise Failed(f'{what}: early by {-min(map(min, mine))} ns')
     all_mine, all_theirs = sum(mine, []), sum(theirs, [])
     for percent, most in ((50, p50), (99, p99)):
-        if percent == 99 and len(all_mine) < 100:
+        if percent == 99 and not p99:
             continue
         value = percentile(all_mine, percent) / NS_IN_MS
         each = [percentile(one, percent) / NS_IN_MS for one in mine]
