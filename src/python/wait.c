@@ -121,24 +121,29 @@ static int64_t read_timeout(PyObject *timeout)
     return seconds >= 0 && seconds < 9e9 ? (int64_t)(seconds * 1e9) : -1;
 }
 
-static bool is_minus_one(PyObject *timeout)
+/* Any other number is left to the original, without an error for one that is too large. */
+static bool is_number(PyObject *object, long number)
 {
-    bool is = (PyFloat_CheckExact(timeout) && PyFloat_AS_DOUBLE(timeout) == -1) ||
-              (PyLong_CheckExact(timeout) && PyLong_AsLong(timeout) == -1 && !PyErr_Occurred());
+    bool is = PyLong_CheckExact(object) && PyLong_AsLong(object) == number && !PyErr_Occurred();
     PyErr_Clear();
     return is;
 }
 
+static bool is_minus_one(PyObject *timeout)
+{
+    return (PyFloat_CheckExact(timeout) && PyFloat_AS_DOUBLE(timeout) == -1) ||
+           is_number(timeout, -1);
+}
+
 static bool is_true(PyObject *blocking)
 {
-    return blocking == Py_True || (PyLong_CheckExact(blocking) && PyLong_AsLong(blocking) == 1);
+    return blocking == Py_True || is_number(blocking, 1);
 }
 
 /* Whether the call waits, and its arguments are plain; `never` if it has no time-out. */
 static bool waits(struct wait *wait, const struct call *call, bool never)
 {
     int64_t own = never ? COOPDL_NEVER : read_timeout(call->timeout);
-    PyErr_Clear();
     if (own <= 0 || (call->blocking && !is_true(call->blocking)))
         return false;
     wait->until = own == COOPDL_NEVER ? own : coopdl_after(own);

@@ -287,7 +287,8 @@ CALLS = [((), {}), ((True,), {}), ((False,), {}), ((1,), {}), ((True, 0), {}), (
          ((True, -1), {}), ((True, None), {}), (('x',), {}), ((True, 'x'), {}),
          ((True, 1e300), {}), ((True, NAN), {}), ((True, 1, 1), {}), ((), {'foo': 1}),
          ((True,), {'blocking': True}), ((), {'block': False}), ((), {'block': True, 'timeout': 0.001}),
-         ((), {'blocking': True, 'timeout': 0.001}), ((True, 10**30), {}), ((2, 0.001), {}),
+         ((), {'blocking': True, 'timeout': 0.001}), ((True, 10**30), {}), ((10**30, 0.001), {}),
+         ((2, 0.001), {}),
          ((True, True), {}), (([], 0.001), {})]
 
 
