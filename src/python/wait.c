@@ -421,20 +421,29 @@ static int ask_thread(PyObject *self, double seconds)
     return is_done;
 }
 
-static PyObject *thread_join(PyObject *self, PyObject *arguments)
+static PyObject *wait_for_thread(PyObject *self, PyObject *arguments, struct wait *wait)
 {
-    struct wait wait;
-    if (likely(!is_limited(&wait)) || wait.thread->kind == KIND_MAIN ||
-        !join_waits(&wait, arguments))
+    if (wait->thread->kind == KIND_MAIN || !join_waits(wait, arguments))
         return join_original(self, arguments);
     enum wait_end end = WAIT_GOES_ON;
     int done = ask_thread(self, 0);
-    while (done == 0 && (end = look(&wait)) == WAIT_GOES_ON)
-        done = ask_thread(self, wait.seconds);
+    while (done == 0 && (end = look(wait)) == WAIT_GOES_ON)
+        done = ask_thread(self, wait->seconds);
     if (done < 0 || end == WAIT_RAISED)
         return NULL;
     /* One that has ended since the last wait is joined now. */
     return done ? join_original(self, arguments) : Py_NewRef(Py_None);
+}
+
+static PyObject *thread_join(PyObject *self, PyObject *arguments)
+{
+    struct wait wait;
+    if (likely(!is_limited(&wait)))
+        return join_original(self, arguments);
+    coopdl_py_wait_begins(wait.thread);
+    PyObject *got = wait_for_thread(self, arguments, &wait);
+    coopdl_py_wait_is_over(wait.thread);
+    return got;
 }
 
 #endif
