@@ -18,7 +18,11 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#ifndef SYS_epoll_pwait2 /* in glibc 2.31 */
+/* Not in glibc 2.31. */
+#ifndef SYS_openat2
+#define SYS_openat2 437
+#endif
+#ifndef SYS_epoll_pwait2
 #define SYS_epoll_pwait2 441
 #endif
 
@@ -122,9 +126,9 @@ static void add_target(struct coopdl_line *line, const struct subject *of, const
                        const unsigned long *a)
 {
     static const char *const nothing[] = {
-        "pause",      "nanosleep",     "clock_nanosleep", "getrandom", "open",
-        "creat",      "openat",        "msgrcv",          "msgsnd",    "semop",
-        "semtimedop", "rt_sigsuspend", "rt_sigtimedwait"};
+        "pause", "nanosleep",  "clock_nanosleep", "getrandom",      "open",
+        "creat", "openat",     "openat2",         "msgrcv",         "msgsnd",
+        "semop", "semtimedop", "rt_sigsuspend",   "rt_sigtimedwait"};
     struct choice choice = {.of = of, .line = line};
     for (size_t i = 0; i < sizeof(nothing) / sizeof(nothing[0]); i++)
         if (strcmp(name, nothing[i]) == 0)

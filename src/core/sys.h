@@ -84,6 +84,9 @@ static inline long coopdl_sys6(long nr, long a, long b, long c, long d, long e, 
 #define coopdl_sys(...) COOPDL_SYS_PICK(__VA_ARGS__, 0, 0, 0, 0, 0, 0, 0)
 
 /* Newer than the headers of some; the number is the same on every architecture. */
+#ifndef SYS_openat2
+#define SYS_openat2 437
+#endif
 #ifndef SYS_epoll_pwait2
 #define SYS_epoll_pwait2 441
 #endif

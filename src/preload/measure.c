@@ -276,7 +276,7 @@ void coopdl_measure_begin(struct coopdl_measuring *measuring, const char *call,
         first[0] = arguments[0] == P_PID ? arguments[1] : 0;
     else if (strcmp(call, "wait") == 0 || strcmp(call, "wait3") == 0)
         first[0] = 0;
-    else if (strcmp(call, "openat") == 0)
+    else if (strncmp(call, "openat", strlen("openat")) == 0)
         first[0] = arguments[1];
     measuring->call = known ? known : call;
     measuring->caller = caller;

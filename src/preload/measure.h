@@ -33,7 +33,7 @@ static inline enum coopdl_object coopdl_object_of(const char *name, const char *
            : strcmp(name, "connect") == 0                                          ? ON_CONNECT
            : BEGINS("(int n, fd_set")                                              ? ON_SELECT
            : BEGINS("(struct pollfd")                                              ? ON_POLL
-           : BEGINS("(const char *path") || strcmp(name, "openat") == 0            ? ON_PATH
+           : BEGINS("(const char *path") || strncmp(name, "openat", 6) == 0        ? ON_PATH
            : BEGINS("(pid_t pid") || BEGINS("(int *status") || BEGINS("(idtype_t") ? ON_CHILD
            : BEGINS("(int fd") || BEGINS("(int in") || BEGINS("(int out") || BEGINS("(mqd_t")
                ? ON_DESCRIPTOR

@@ -22,6 +22,11 @@ int coopdl_timed_openat(int directory, const char *path, int flags, mode_t mode)
     return OPENED(openat, (directory, path, flags, mode), path);
 }
 
+int coopdl_timed_openat2(int directory, const char *path, const struct open_how *how, size_t size)
+{
+    return OPENED(openat2, (directory, path, how, size), path);
+}
+
 int coopdl_timed_creat(const char *path, mode_t mode)
 {
     return OPENED(creat, (path, mode), path);

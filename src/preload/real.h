@@ -68,6 +68,8 @@
 #undef pwritev64
 #undef sendfile64
 
+struct open_how; /* declared by glibc 2.43 */
+
 /* Linux 4.14; not every libc has a name for it. */
 #ifndef RWF_NOWAIT
 #define RWF_NOWAIT 0x8

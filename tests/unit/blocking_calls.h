@@ -195,6 +195,14 @@ static int call_openat(void)
     return opened(AS(int (*)(int, const char *, int, mode_t))(AT_FDCWD, f.fifo, O_RDONLY, 0));
 }
 
+/* Of glibc 2.43; struct open_how is this. */
+static int call_openat2(void)
+{
+    const uint64_t how[] = {O_RDONLY, 0, 0};
+    return opened(
+        AS(int (*)(int, const char *, const void *, size_t))(AT_FDCWD, f.fifo, how, sizeof(how)));
+}
+
 static int call_creat(void)
 {
     return opened(AS(int (*)(const char *, mode_t))(f.fifo, 0600));

@@ -56,6 +56,7 @@ static const struct {
     {"openat64", prepare_fifo, call_openat, 0},
     {"__openat_2", prepare_fifo, call_openat, 0},
     {"__openat64_2", prepare_fifo, call_openat, 0},
+    {"openat2", prepare_fifo, call_openat2, NO_CANCEL | UNEMULATED},
     {"creat", prepare_fifo, call_creat, 0},
     {"creat64", prepare_fifo, call_creat, 0},
     {"wait", prepare_child, call_wait, 0},
@@ -135,6 +136,7 @@ static const struct {
     {"syscall", prepare_empty_mq, number_mq_timedreceive, OWN_TIMEOUT | NO_CANCEL},
     {"syscall", prepare_full_mq, number_mq_timedsend, OWN_TIMEOUT | NO_CANCEL},
     {"syscall", prepare_fifo, number_openat, NO_CANCEL},
+    {"syscall", prepare_fifo, number_openat2, NO_CANCEL | UNEMULATED},
     {"syscall", prepare_signal, number_rt_sigtimedwait, NO_CANCEL},
 #ifndef COOPDL_WIDE
     {"syscall", prepare_nothing, number_nanosleep, WAITS_ALWAYS | NO_CANCEL},

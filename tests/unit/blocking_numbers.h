@@ -121,6 +121,12 @@ static int number_mq_timedsend(void)
     return result(syscall(SYS_mq_timedsend, f.mq, "y", 1, 0, &until));
 }
 
+static int number_openat2(void)
+{
+    const uint64_t how[] = {O_RDONLY, 0, 0};
+    return opened((int)syscall(SYS_openat2, AT_FDCWD, f.fifo, how, sizeof(how)));
+}
+
 static int number_openat(void)
 {
     return opened((int)syscall(SYS_openat, AT_FDCWD, f.fifo, O_RDONLY, 0));

@@ -52,6 +52,7 @@ static struct {
     struct sockaddr_in address;
     socklen_t length;
     off_t offset, other_offset;
+    uint64_t how[3]; /* a struct open_how, which glibc 2.43 declares */
     struct flock lock;
     sem_t semaphore;
     struct {
@@ -194,7 +195,7 @@ struct row {
 
 static const struct row *find(const char *name)
 {
-    static struct row rows[128];
+    static struct row rows[160];
     const struct row all[] = {
         {"poll", "", {A(&f.pollfd), 1, 2000}},
         {"ppoll", "", {A(&f.pollfd), 1, A(&f.time), A(&f.mask)}},
@@ -234,6 +235,7 @@ static const struct row *find(const char *name)
         {"vmsplice", "", {f.full[1], A(&f.iov), 1}},
         {"open", "", {A("/dev/null"), O_RDONLY}},
         {"openat", "", {AT_FDCWD, A("/dev/null"), O_RDONLY}},
+        {"openat2", "", {AT_FDCWD, A("/dev/null"), A(&f.how), sizeof(f.how)}},
         {"creat", "", {A("/dev/null"), 0600}},
         {"wait", "", {A(&f.status)}},
         {"waitpid", "", {-1, A(&f.status)}},
@@ -321,6 +323,7 @@ static const struct row *find(const char *name)
         {"SYS_tee", "", {f.empty[0], f.full[1], 1}},
         {"SYS_vmsplice", " p", {f.full[1], A(&f.iov), 1}},
         {"SYS_openat", " p", {AT_FDCWD, A("/dev/null"), O_RDONLY}},
+        {"SYS_openat2", " pp", {AT_FDCWD, A("/dev/null"), A(&f.how), sizeof(f.how)}},
         {"SYS_wait4", " p p", {-1, A(&f.status), 0, A(&f.usage)}},
         {"SYS_waitid", "  p p", {P_ALL, 0, A(&f.info), WEXITED, A(&f.usage)}},
         {"SYS_flock", "", {f.file, 0}},
