@@ -15,8 +15,13 @@ struct coopdl_action {
         coopdl_handler *action;
     };
     unsigned long flags;
+#ifdef __riscv /* where the kernel knows of no restorer: it stays null */
+    uint64_t mask;
+    void (*restorer)(void);
+#else
     void (*restorer)(void);
     uint64_t mask;
+#endif
 };
 
 /* The kernel's action for a signal; the default action where the kernel cannot be asked. */
