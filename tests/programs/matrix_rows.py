@@ -254,8 +254,8 @@ ROWS = [
     Row('Perl IO::Socket', 'raw', ('perl', '-MIO::Socket::INET', '-e', IO_SOCKET, 'PORT'),
         'readline: Connection timed out', works=True),
 
-    http('Java HttpURLConnection', r'SocketException: .*', *java('connection'), **JAVA_OPTIONS),
-    https('Java HttpURLConnection', r'SocketException: .*', *java('connection'), **JAVA_OPTIONS),
+    http('Java HttpURLConnection', r'(?:Socket|Connect)Exception: .*', *java('connection'), **JAVA_OPTIONS),
+    https('Java HttpURLConnection', r'(?:Socket|Connect)Exception: .*', *java('connection'), **JAVA_OPTIONS),
     http('Java HttpClient', '', *java('client'), **JAVA_OPTIONS, hangup=FUTURE, status='[01]'),
 
     http('Python urllib', TIMED_OUT, *URLLIB),
