@@ -50,6 +50,14 @@ def imports(module):
     return python('import ' + module)
 
 
+RSYNC = 'rsync', 'rsync://127.0.0.1:PORT/x/', 'HOME/x'
+
+
+def rsync_is(*inverted):
+    """Of version 3.2, or not: newer ones look at what `select` returns."""
+    return 'sh', '-c', ' '.join(('rsync --version | head -n 1 | grep -qF', *inverted, '"version 3.2."'))
+
+
 TIMED_OUT = 'timed out|TimeoutError|Errno 110|ETIMEDOUT'
 
 URLLIB = python(
@@ -205,6 +213,7 @@ HELPER = ('git itself ends at once; its helper, which does the transfer, does no
 CLOCK = 'it does not look at what `poll` returns, but at its own clock'
 FUTURE = ('its main thread waits in a futex for a selector thread, which dies of an error without '
           'telling it; so the loop gets `EINTR` alone')
+READ = 'it does not look at what `select` returns'
 # By its own wait, or by the error of its helper, whichever is the first to end it.
 GIT_SAYS = 'error: waitpid .*|fatal: unable to access .*'
 
@@ -225,8 +234,8 @@ ROWS = [
     Row('ssh', 'ssh', ('ssh', '-F', 'none', '-o', 'BatchMode=yes', '-o', 'StrictHostKeyChecking=no',
                        '-o', 'UserKnownHostsFile=/dev/null', '-p', 'PORT', '127.0.0.1', 'true'),
         'banner exchange: .*'),
-    Row('rsync', 'rsync', ('rsync', 'rsync://127.0.0.1:PORT/x/', 'HOME/x'),
-        r'rsync error: .*\(code 11\)'),
+    Row('rsync', 'rsync', RSYNC, r'rsync error: .*\(code 11\)', needs=rsync_is('-v')),
+    Row('rsync 3.2', 'rsync', RSYNC, r'rsync error: .*\(code 12\)', needs=rsync_is(), hangup=READ),
     Row('psql', 'postgres', ('psql', 'host=127.0.0.1 port=PORT user=x sslmode=disable'),
         r'failed: select\(\) failed: Connection timed out'),
     Row('redis-cli', 'redis', ('redis-cli', '-p', 'PORT', 'get', 'x'), 'Error: recv timeout',
