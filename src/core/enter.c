@@ -95,7 +95,7 @@ int coopdl_shield(coopdl_scope *scope)
 }
 
 /* The entry of a scope that the calling thread is inside; null if it is not. */
-static struct coopdl_entry *entry_of(const coopdl_scope *scope)
+static inline struct coopdl_entry *entry_of(const coopdl_scope *scope)
 {
     uint32_t depth;
     if (unlikely(!scope || !coopdl_self || scope->thread != coopdl_self))
@@ -110,14 +110,15 @@ int coopdl_leave(coopdl_scope *scope)
     struct coopdl_entry *entry = entry_of(scope);
     if (unlikely(!entry))
         return fail(EINVAL);
-    struct coopdl_entry left = *entry;
+    int64_t deadline = entry->deadline;
+    uint32_t flags = entry->flags, cuts = entry->cuts;
     atomic_store_explicit(&coopdl_self->depth, (uint32_t)scope->place, memory_order_release);
-    PROBE2(scope_left, scope, left.deadline);
+    PROBE2(scope_left, scope, deadline);
     int64_t old = coopdl_publish(coopdl_self);
-    if (left.flags & SCOPE_SHIELD)
+    if (flags & SCOPE_SHIELD)
         return 0;
-    return left.flags & SCOPE_DELIVERED || left.cuts ||
-           (old & WORD_FIRED && left.deadline <= coopdl_word_deadline(old));
+    return flags & SCOPE_DELIVERED || cuts ||
+           (old & WORD_FIRED && deadline <= coopdl_word_deadline(old));
 }
 
 int coopdl_move(coopdl_scope *scope, int64_t deadline)

@@ -31,56 +31,69 @@
 #include "core/probe.h"
 #include "core/process.h"
 
-static void count_in(int64_t deadline, bool is_delivered, int64_t *live, int64_t *delivered)
+/* The earliest deadlines, down to the innermost shield, that are not and that are delivered;
+ * TIME_NEVER: there is none. */
+struct ruling {
+    int64_t live, delivered;
+};
+
+static inline void count_in(struct ruling *ruling, int64_t deadline, bool is_delivered)
 {
-    int64_t *earliest = is_delivered ? delivered : live;
-    if (deadline < *earliest)
-        *earliest = deadline;
+    if (unlikely(is_delivered))
+        ruling->delivered = deadline < ruling->delivered ? deadline : ruling->delivered;
+    else
+        ruling->live = deadline < ruling->live ? deadline : ruling->live;
 }
 
-/* A delivered deadline stands in it, for the hook to be asked again, only where nothing undelivered
- * is left to wait for; see also coopdl_ask_again. */
-int64_t coopdl_ruling(struct coopdl_thread *thread)
+static inline struct ruling rule(struct coopdl_thread *thread, int64_t lent)
 {
-    int64_t live = TIME_NEVER, delivered = TIME_NEVER, lent = atomic_load(&thread->lent);
+    struct ruling ruling = {.live = TIME_NEVER, .delivered = TIME_NEVER};
     uint32_t depth;
     const struct coopdl_entry *entries = coopdl_entries(thread, &depth);
     while (depth && !(entries[depth - 1].flags & SCOPE_SHIELD)) {
         depth--;
-        count_in(entries[depth].deadline, entries[depth].flags & SCOPE_DELIVERED, &live,
-                 &delivered);
+        count_in(&ruling, entries[depth].deadline, entries[depth].flags & SCOPE_DELIVERED);
     }
     if (depth == 0 && unlikely(lent != TIME_NEVER))
-        count_in(lent, lent == atomic_load(&thread->lent_delivered), &live, &delivered);
-    if (live != TIME_NEVER)
-        return live;
-    return delivered == TIME_NEVER ? WORD_NEVER
-                                   : delivered | WORD_UNARMED | WORD_FIRED | WORD_HANDLING;
+        count_in(&ruling, lent, lent == atomic_load(&thread->lent_delivered));
+    return ruling;
 }
 
-/* Whether a deadline is delivered that the word does not show, since the word is that of one yet to
- * expire. */
-static bool hides_delivered(struct coopdl_thread *thread)
+/* A delivered deadline stands in it, for the hook to be asked again, only where nothing undelivered
+ * is left to wait for; see also ask_again. */
+static inline int64_t word_of(const struct ruling *ruling)
 {
-    uint32_t depth;
-    const struct coopdl_entry *entries = coopdl_entries(thread, &depth);
-    while (depth && !(entries[depth - 1].flags & SCOPE_SHIELD))
-        if (entries[--depth].flags & SCOPE_DELIVERED)
-            return true;
-    int64_t lent = atomic_load_explicit(&thread->lent, memory_order_relaxed);
-    return depth == 0 && lent != TIME_NEVER && lent == atomic_load(&thread->lent_delivered);
+    if (ruling->live != TIME_NEVER)
+        return ruling->live;
+    return ruling->delivered == TIME_NEVER
+               ? WORD_NEVER
+               : ruling->delivered | WORD_UNARMED | WORD_FIRED | WORD_HANDLING;
 }
 
-int64_t coopdl_ask_again(struct coopdl_thread *thread, int64_t word)
+/* A deadline may be delivered that the word does not show, since the word is that of one yet to
+ * expire. */
+static inline int64_t ask_again(struct coopdl_thread *thread, int64_t word, bool any_delivered)
 {
     int64_t deadline = coopdl_word_deadline(word), when = 0;
-    if (unlikely(word >= 0 && coopdl_hooked() && hides_delivered(thread))) {
+    if (unlikely(any_delivered) && word >= 0 && coopdl_hooked()) {
         when = coopdl_clock() + COOPDL_FIRST_BACKOFF;
         atomic_store(&thread->backoff, COOPDL_FIRST_BACKOFF);
     }
     if (unlikely(when != atomic_load_explicit(&thread->again, memory_order_relaxed)))
         atomic_store(&thread->again, when);
     return when && when < deadline ? when : deadline;
+}
+
+int64_t coopdl_ruling(struct coopdl_thread *thread)
+{
+    struct ruling ruling = rule(thread, atomic_load(&thread->lent));
+    return word_of(&ruling);
+}
+
+int64_t coopdl_ask_again(struct coopdl_thread *thread, int64_t word)
+{
+    struct ruling ruling = rule(thread, atomic_load(&thread->lent));
+    return ask_again(thread, word, ruling.delivered != TIME_NEVER);
 }
 
 /* The word was fired and has been changed, and no kick is under way any more: the trap follows.
@@ -94,20 +107,26 @@ static void follow(struct coopdl_thread *thread)
         coopdl_trap_on(thread, NULL);
 }
 
-/* The second step. */
-int64_t coopdl_publish(struct coopdl_thread *thread)
+/* Stores the word that follows, and returns the old one; by when the watcher must visit. */
+static inline int64_t store_word(struct coopdl_thread *thread, int64_t lent, int64_t *visit)
 {
-    struct coopdl_slab *slab = coopdl_slab_of(thread); /* here: the exchange waits for it anyway */
-    int64_t lent = atomic_load(&thread->lent), word = coopdl_ruling(thread);
-    int64_t deadline = coopdl_ask_again(thread, word), old = atomic_exchange(&thread->word, word);
+    struct ruling ruling = rule(thread, lent);
+    int64_t word = word_of(&ruling);
+    *visit = ask_again(thread, word, ruling.delivered != TIME_NEVER);
+    return atomic_exchange(&thread->word, word);
+}
+
+/* What is seldom to be done after the word has been stored: the old word was fired, or another
+ * thread has lent a deadline meanwhile, or the watcher is to wake earlier. */
+__attribute__((noinline, cold)) static void publish_rest(struct coopdl_thread *thread, int64_t old,
+                                                         int64_t lent, int64_t visit)
+{
     bool was_fired = old & WORD_FIRED;
-    if (unlikely(was_fired))
+    if (was_fired)
         coopdl_kick_settle(thread);
-    while (unlikely(lent != atomic_load(&thread->lent))) {
+    while (lent != atomic_load(&thread->lent)) {
         lent = atomic_load(&thread->lent);
-        word = coopdl_ruling(thread);
-        deadline = coopdl_ask_again(thread, word);
-        if (atomic_exchange(&thread->word, word) & WORD_FIRED) {
+        if (store_word(thread, lent, &visit) & WORD_FIRED) {
             was_fired = true;
             coopdl_kick_settle(thread);
         }
@@ -115,13 +134,23 @@ int64_t coopdl_publish(struct coopdl_thread *thread)
     /* The new deadline is never later than the one that the scheduler waits for, unless a hidden
      * deadline became visible: one that has passed already is in force at once.  With hooks the
      * scheduler asks first. */
-    if (unlikely(coopdl_wakes(slab, deadline))) {
-        if (!coopdl_hooked() && deadline <= coopdl_clock())
+    if (coopdl_wakes(coopdl_slab_of(thread), visit)) {
+        if (!coopdl_hooked() && visit <= coopdl_clock())
             coopdl_fire_self(thread);
         coopdl_wake();
     }
-    if (unlikely(was_fired))
+    if (was_fired)
         follow(thread);
+}
+
+/* The second step. */
+int64_t coopdl_publish(struct coopdl_thread *thread)
+{
+    struct coopdl_slab *slab = coopdl_slab_of(thread); /* here: the exchange waits for it anyway */
+    int64_t lent = atomic_load(&thread->lent), visit, old = store_word(thread, lent, &visit);
+    if (unlikely(old & WORD_FIRED || lent != atomic_load(&thread->lent) ||
+                 coopdl_wakes(slab, visit)))
+        publish_rest(thread, old, lent, visit);
     return old;
 }
 

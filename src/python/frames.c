@@ -15,7 +15,9 @@
  *   given back stays taken; a destructor throws its exceptions away; up to 3.12 an exception in
  *   Thread.join's function for a lock marks a running thread as ended.  One in Thread.start leaves
  *   a thread behind that the interpreter's end does not await: up to 3.12 that end frees the state
- *   that the new thread is about to use, and the process crashes.  A critical function in which the
+ *   that the new thread is about to use, and the process crashes.  A future of asyncio's is done
+ *   before it calls call_soon, so an exception there leaves what awaits the future asleep for ever:
+ *   the event loop throws the exception away.  A critical function in which the
  *   scope itself was entered does not count: the exception stops at the `with` statement of the
  *   scope, inside that function.
  *
@@ -74,6 +76,8 @@ static const struct {
     {"enter_context", {CRITICAL_ENTER, false, "in enter_context"}},
     {"acquire", {CRITICAL_ENTER, true, "in acquire"}},
     {"release", {CRITICAL_EXIT, true, "in release"}},
+    /* Futures in C call it of their loop once they are done: nobody would call it again. */
+    {"call_soon", {CRITICAL_EXIT, true, "in call_soon"}},
 };
 static const struct critical other_destructor = {CRITICAL_DESTROY, false, "in a destructor"};
 static const struct critical weak_callback = {CRITICAL_DESTROY, false,

@@ -3,7 +3,7 @@
 `__exit__`, destructors; and what becomes of clean-up that does not end.
 """
 import asyncio
-import concurrent.futures
+import concurrent.futures.thread  # not first in a scope
 import contextlib
 import datetime
 import functools
@@ -93,6 +93,47 @@ class Both(Expiry):
 
         log, _ = self.ends_begun(lambda log: asyncio.run(busy(log)), bound=BOUND + SHORT * 10)
         self.assertEqual(log, ['begun', 'done'])
+
+    def test_a_future_that_is_done_wakes_who_awaits_it(self):
+        """A future in C is done before it calls call_soon, and does not call it again."""
+        class Loop(asyncio.SelectorEventLoop):
+            log = None
+
+            def call_soon(self, *arguments, **keywords):
+                log, self.log = self.log, None
+                if log:
+                    while time.monotonic() < coopdl.deadline() + SHORT:
+                        int('1')
+                handle = super().call_soon(*arguments, **keywords)
+                if log:
+                    log.append('called')
+                return handle
+
+        async def wait(loop, log):
+            def wake():
+                log.append('begun')
+                loop.log = log
+                future.set_result(None)
+
+            future = loop.create_future()
+            loop.call_soon(wake)
+            await future
+            spin()
+
+        def run(log):
+            loop = Loop()
+            loop.set_exception_handler(lambda *_: None)
+            task = loop.create_task(wait(loop, log))
+            try:
+                loop.run_until_complete(task)
+            finally:
+                if not task.done():
+                    task.cancel()
+                    loop.run_until_complete(asyncio.wait([task]))
+                loop.close()
+
+        log, _ = self.ends_begun(run, bound=BOUND + SHORT)
+        self.assertEqual(log, ['begun', 'called'])
 
     def test_an_exception_on_its_way_to_who_awaits_it(self):
         """It is kept for a moment and then raised again: not swallowed.  Where the processor is taken
@@ -324,7 +365,7 @@ class Both(Expiry):
     def test_joined_threads_are_inside(self):
         """Whose end a thread waits for when its grace is over is inside its deadline."""
         def pool(log):
-            with concurrent.futures.ThreadPoolExecutor(1) as executor:
+            with concurrent.futures.thread.ThreadPoolExecutor(1) as executor:
                 executor.submit(time.sleep, 60)
                 log.append('begun')
                 time.sleep(60)
