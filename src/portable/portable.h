@@ -17,6 +17,12 @@
  * given away is linked to both (meson's option `portable`).  On the new ones both are
  * empty, and their loading is a third of what the library costs a short program.
  */
+#include <features.h>
+
+/* On an older one there is but the first version, and the linker of Debian 11 makes a program that
+ * does not load of one that asks for a version of what libcoopdl.so has without any. */
+#if __GLIBC_PREREQ(2, 32)
+
 #if defined(__x86_64__)
 #define FIRST "GLIBC_2.2.5"
 #define SECOND "GLIBC_2.3.3"
@@ -72,3 +78,5 @@ OLD_NAME(__isoc23_fscanf, fscanf)
 #undef SECOND
 #undef OLD
 #undef OLD_NAME
+
+#endif

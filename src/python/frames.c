@@ -2,7 +2,7 @@
 /*
  * frames.c -- where a thread is, and where an exception may be raised in it.
  *
- * Three kinds of places are not safe.
+ * Four kinds of places are not safe.
  * - From 3.11 on the interpreter finds handlers in a table, by the offset of the failing
  *   instruction.  It looks at its signals at a jump backwards too, but looks up an error raised
  *   there at the wrong offset: up to 3.12 at the instruction before the jump's target, from 3.13 on
@@ -15,11 +15,13 @@
  *   given back stays taken; a destructor throws its exceptions away; up to 3.12 an exception in
  *   Thread.join's function for a lock marks a running thread as ended.  One in Thread.start leaves
  *   a thread behind that the interpreter's end does not await: up to 3.12 that end frees the state
- *   that the new thread is about to use, and the process crashes.  A future of asyncio's is done
- *   before it calls call_soon, so an exception there leaves what awaits the future asleep for ever:
- *   the event loop throws the exception away.  A critical function in which the
+ *   that the new thread is about to use, and the process crashes.  A critical function in which the
  *   scope itself was entered does not count: the exception stops at the `with` statement of the
  *   scope, inside that function.
+ * - asyncio's event loop, where neither a coroutine nor a callback of the program's runs, nor waits
+ *   in the selector.  The loop has taken a handle off its queue, or a future is done and calls
+ *   call_soon, once: after an exception there what awaits the future sleeps for ever, and so does
+ *   asyncio.run, which waits for that.  The safe point is between two rounds of the loop.
  *
  * A safe point lies before an instruction of a frame that is in none of these places: at the target
  * of a jump backwards, at the beginning of a function, at the beginning of the body of a `with`,
@@ -85,6 +87,7 @@ static const struct critical weak_callback = {CRITICAL_DESTROY, false,
 static const struct critical closed_generator = {CRITICAL_DESTROY, false,
                                                  "in a generator that is closed"};
 static const struct critical thread_start = {CRITICAL_START, false, "in Thread.start"};
+static const struct critical event_loop = {CRITICAL_EXIT, false, "in the event loop"};
 static const struct critical fork_callback = {CRITICAL_DESTROY, false, "in a callback of os.fork"};
 
 enum { CRITICAL_FUNCTIONS = sizeof(critical_functions) / sizeof(*critical_functions) };
@@ -162,6 +165,17 @@ static bool is_method(PyFrameObject *frame, const char *method, const char *file
     PyCodeObject *code = PyFrame_GetCode(frame);
     bool is =
         is_of_file(code, file) && PyUnicode_CompareWithASCIIString(code->co_name, method) == 0;
+    Py_DECREF(code);
+    return is;
+}
+
+/* Whether a frame is of asyncio's own code, and of no coroutine. */
+static bool is_of_asyncio(PyFrameObject *frame)
+{
+    PyCodeObject *code = PyFrame_GetCode(frame);
+    const char *name = PyUnicode_AsUTF8(code->co_filename);
+    bool is = name && strstr(name, "/asyncio/") && !(code->co_flags & CO_COROUTINE);
+    PyErr_Clear();
     Py_DECREF(code);
     return is;
 }
@@ -300,6 +314,7 @@ static PyFrameObject *outside(PyThreadState *there, const struct entry *scope,
                               const struct critical **critical)
 {
     PyFrameObject *frame = PyThreadState_GetFrame(there), *found = NULL;
+    bool is_loop = true; /* all frames so far are of the event loop's own code */
     *critical = NULL;
     for (int depth = 0; frame && depth < DEPTH; depth++) {
         PyFrameObject *back = PyFrame_GetBack(frame);
@@ -308,6 +323,9 @@ static PyFrameObject *outside(PyThreadState *there, const struct entry *scope,
             break;
         }
         const struct critical *here = back ? critical_frame(frame, back) : critical_alone(frame);
+        is_loop = is_loop && is_of_asyncio(frame);
+        if (is_loop && !here && is_method(frame, "_run_once", "/asyncio/base_events.py"))
+            here = &event_loop;
         if (here) {
             Py_XSETREF(found, (PyFrameObject *)Py_XNewRef(back));
             if (rules(here, *critical))

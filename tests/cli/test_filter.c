@@ -46,7 +46,7 @@ static const struct row {
 #ifdef SYS_statx
     {NULL, {SYS_statx, -1}},
 #endif
-#ifdef SYS_pidfd_open
+#ifdef SYS_pidfd_getfd
     {NULL, {SYS_pidfd_open, SYS_pidfd_getfd}},
 #endif
 };

@@ -50,6 +50,7 @@ COUNTS = {
 }
 THREADS = 8  # the main thread is one of them
 LONG = 10.0 if os.environ.get('LOAD') else 2.0  # after its deadline a body is lost
+GRACE = 5.0  # of each scope: a body that only its end has ended was lost, however slow the machine
 EXAMPLES = 3  # of each count are printed
 
 
@@ -97,6 +98,8 @@ def child_main(seconds, seed, broken):
                 self.count('stray', 'without a scope')
             elif time.monotonic() < scope.when():
                 self.count('early', f'{1e6 * (scope.when() - time.monotonic()):.0f} us')
+            elif time.monotonic() > scope.when() + GRACE:
+                self.count('lost', ''.join(traceback.format_exception(error)))
 
         def nest(self, depth):
             """A scope in which others come and go, and then a body."""
