@@ -135,6 +135,25 @@ class Both(Expiry):
         log, _ = self.ends_begun(run, bound=BOUND + SHORT)
         self.assertEqual(log, ['begun', 'called'])
 
+    def test_the_event_loop_ends_its_round(self):
+        """The code of asyncio itself, of which this callback is by its file, is not interrupted."""
+        source = textwrap.dedent("""
+            def step(log):
+                log.append('begun')
+                while time.monotonic() < coopdl.deadline() + SHORT:
+                    int('1')
+                log.append('done')
+            """)
+        names = {'coopdl': coopdl, 'time': time, 'SHORT': SHORT}
+        exec(compile(source, '/asyncio/step.py', 'exec'), names)
+
+        async def wait(log):
+            asyncio.get_running_loop().call_soon(names['step'], log)
+            await asyncio.sleep(60)
+
+        log, _ = self.ends_begun(lambda log: asyncio.run(wait(log)), bound=BOUND + SHORT)
+        self.assertEqual(log, ['begun', 'done'])
+
     def test_an_exception_on_its_way_to_who_awaits_it(self):
         """It is kept for a moment and then raised again: not swallowed.  Where the processor is taken
         away for long meanwhile, there is nothing to see."""
