@@ -18,19 +18,25 @@
 #include "preload/interrupted.h"
 
 #if defined(__x86_64__) && defined(__GLIBC__)
+#include "core/symbol.h"
 #include "preload/preload.h"
 
 #include <dlfcn.h>
 #include <string.h>
 
 /* No function of libc's that makes one system call is longer.  This one may be shorter, and write
- * lie behind it: so the number must be that of read, 0, by `xor %eax,%eax` or `mov $0,%eax`. */
+ * lie behind it: so the number must be that of read, 0, by `xor %eax,%eax`, by `mov $0,%eax`, or by
+ * `test %eax,%eax` and `jne` (glibc 2.31, which has found 0 there). */
 enum { LONGEST = 192, SYSCALL_SIZE = 2, CALL_SIZE = 5, MOV_SIZE = 5 };
 
 /* What each of them keeps on the stack, in words, with its return address. */
 enum { FRAME = 10 };
 
 static uintptr_t inner, behind_inner, behind_outer;
+
+/* The read that the wrapper calls, and that which stdio calls.  Up to glibc 2.33 the first is
+ * libpthread's, where that is loaded, and the second libc's. */
+static uintptr_t reads[2];
 
 static bool is_syscall(const unsigned char *code)
 {
@@ -63,7 +69,9 @@ static uintptr_t behind_first_call(uintptr_t function)
 
 void coopdl_look_at_read(void)
 {
-    behind_outer = behind_first_call((uintptr_t)coopdl_real.read);
+    reads[0] = (uintptr_t)coopdl_real.read;
+    reads[1] = (uintptr_t)coopdl_in_libc("read");
+    behind_outer = behind_first_call(reads[0]);
     behind_inner = behind_outer ? behind_first_call(called_at(behind_outer - CALL_SIZE)) : 0;
     inner = behind_inner ? called_at(behind_inner - CALL_SIZE) : 0;
 }
@@ -91,20 +99,20 @@ static const uintptr_t *in_inner(uintptr_t at, const uintptr_t *stack)
     return stack[0] == SYS_read ? stack : NULL;
 }
 
-static bool is_in_read_itself(uintptr_t at)
+static bool is_in_read_itself(uintptr_t at, uintptr_t read)
 {
-    uintptr_t read = (uintptr_t)coopdl_real.read;
     const unsigned char *made = (const unsigned char *)at - SYSCALL_SIZE;
-    static const unsigned char mov[MOV_SIZE] = {0xb8};
+    static const unsigned char mov[MOV_SIZE] = {0xb8}, test_and_jne[] = {0x85, 0xc0, 0x75};
     return at - read > SYSCALL_SIZE + MOV_SIZE && at - read < LONGEST && is_syscall(made) &&
-           ((made[-2] == 0x31 && made[-1] == 0xc0) || memcmp(made - MOV_SIZE, mov, MOV_SIZE) == 0);
+           ((made[-2] == 0x31 && made[-1] == 0xc0) || memcmp(made - MOV_SIZE, mov, MOV_SIZE) == 0 ||
+            memcmp(made - 4, test_and_jne, sizeof(test_and_jne)) == 0);
 }
 
 const uintptr_t *coopdl_in_read(const greg_t *r)
 {
     uintptr_t at = (uintptr_t)r[REG_RIP];
     const uintptr_t *stack = (const uintptr_t *)r[REG_RSP];
-    if (is_in_read_itself(at))
+    if (is_in_read_itself(at, reads[0]) || is_in_read_itself(at, reads[1]))
         return stack;
     const uintptr_t *frame = in_inner(at, stack);
     return frame && is_syscall((const unsigned char *)at - SYSCALL_SIZE) ? frame : NULL;

@@ -297,6 +297,8 @@ static bool set_up_process(void)
 #endif
     *(void **)&libcs.poll = libc ? dlsym(libc, "poll") : NULL;
     *(void **)&libcs.sem_wait = libc ? dlsym(libc, "sem_wait") : NULL;
+    if (!libcs.sem_wait && (libc = dlopen("libpthread.so.0", RTLD_NOW | RTLD_NOLOAD)))
+        *(void **)&libcs.sem_wait = dlsym(libc, "sem_wait"); /* up to glibc 2.33 */
     if (!libcs.poll || !libcs.sem_wait)
         return false;
     sigemptyset(&no_signals);

@@ -64,6 +64,8 @@ static inline bool is_raw(const char *tested)
     IF_IT_IS(epoll_pwait2, true)
     IF_IT_IS(preadv2, true)
     IF_IT_IS(pwritev2, true)
+#elif !__GLIBC_PREREQ(2, 35)
+    IF_IT_IS(epoll_pwait2, true)
 #endif
     (void)tested;
     return false;

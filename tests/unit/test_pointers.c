@@ -42,6 +42,8 @@ TestSuite(pointers, .timeout = 60);
 
 #include "pointers_rows.h"
 
+#include <gnu/libc-version.h>
+
 enum way { PLAIN, NO_DEADLINE, FAR_DEADLINE, EXPIRED, WAYS };
 static const char *const ways[] = {"plain", "without a deadline", "far deadline", "expired"};
 
@@ -138,6 +140,14 @@ static void *find_in(void *handle, const char *name)
     return found;
 }
 
+/* Before glibc 2.34 select leaves its time-out to the kernel, and system fails where the shell
+ * cannot be started.  The wrappers are as the newer ones. */
+static bool is_other_in_old_libc(const char *name, int argument)
+{
+    return strverscmp(gnu_get_libc_version(), "2.34") < 0 &&
+           ((strcmp(name, "select") == 0 && argument == 4) || strcmp(name, "system") == 0);
+}
+
 /* `argument` is where the bad page goes. */
 static void compare(const struct row *row, long number, int argument, const void *page,
                     const char *kind)
@@ -188,7 +198,7 @@ static void try_function(const char *name, const char *parameters)
         pointer |= *c == '*' || *c == '[' || strncmp(c, "SOCKADDR", strlen("SOCKADDR")) == 0;
         if (*c != ',' && c[1])
             continue;
-        if (pointer) {
+        if (pointer && !is_other_in_old_libc(name, argument)) {
             cr_assert(row, "%s has a pointer, and no row here", name);
             compare_argument(row, -1, argument);
         }
