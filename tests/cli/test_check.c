@@ -354,7 +354,7 @@ Test(check, modules)
     expect_line(process, "ok", "ruby", "none in PATH");
 
     /* One that ends without a word, and one that cannot be run. */
-    cr_assert(symlink("/usr/bin/false", python) == 0 && symlink("/etc/passwd", ruby) == 0);
+    cr_assert(symlink("/bin/false", python) == 0 && symlink("/etc/passwd", ruby) == 0);
     process = RUN(COOPDL, "--check");
     expect_verdict(process, true);
     expect_line(process, "no", "python", "does not tell");

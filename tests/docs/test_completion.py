@@ -84,6 +84,8 @@ def shell(name, *arguments):
 def expected(lines, *expectations):
     if lines is None:
         return 'no such shell here'
+    if 'invalid option' in ''.join(lines):
+        return 'this one does not know how to be started without its configuration'
     return [] if lines == list(expectations) else [f'it says {lines}, not {list(expectations)}']
 
 

@@ -132,13 +132,15 @@ def main(library, command, compiler):
     libc = libc_of(library, command, compiler)
 
     no_code = not libc.is_x86 and 'its code is read on x86-64 and i386 only'
+    # Up to glibc 2.33 its functions are in several libraries, and what waits for a lock is in each.
+    parts = libc.is_glibc and 'pthread_join' not in libc.exported() and 'libc is in several libraries here'
     checks = [
         ('what blocks in the code of libc is in the table',
-         lambda: no_code or check_machine_code(libc, table)),
+         lambda: no_code or parts or check_machine_code(libc, table)),
         ('the cancellation points of POSIX are in the table', lambda: check_posix(libc, table)),
         ('so is every other name of what is in the table', lambda: check_aliases(libc, table)),
         ('so are the variants of what is wrapped', lambda: check_variants(libc, wrapped, table)),
-        ('libc has every function that is wrapped', lambda: check_wrapped_exist(libc, wrapped, rows)),
+        ('libc has every function that is wrapped', lambda: parts or check_wrapped_exist(libc, wrapped, rows)),
         ('no name is in the table twice', lambda: check_once(wrapped, left)),
         ('the library exports nothing else', lambda: check_exported(library, wrapped)),
         ('every wrapped name is in a unit test', lambda: check_tested(wrapped)),
