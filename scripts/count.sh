@@ -81,11 +81,16 @@ check() {
 preload=LD_PRELOAD=$library
 budget="$preload COOPDL_BUDGET=1h"
 clock=$(per_round '' clock)
+# What a far deadline may add; gcc 10 makes one more of it than newer ones.
+far=20
+if [[ $(cc -dumpversion) == 10 ]]; then
+  far=21
+fi
 for call in read poll; do
   plain=$(per_round '' $call)
   none=$(($(per_round "$preload" $call) - plain))
   check "instructions added to $call, no deadline" $none 12
-  more=$((none + 20))
+  more=$((none + far))
   [[ $call == read ]] || more=$((more + clock))
   check "instructions added to $call, far budget" $(($(per_round "$budget" $call) - plain)) $more
   # A scope has a scheduler: the same against a process that has a second thread as well.

@@ -41,7 +41,7 @@ LATE = 0.25  # seconds: what is in time
 # How programs end that do not by themselves.
 BY_SIGTERM, HUNG_UP, SIGNALLED = 'by `SIGTERM`', 'hung up', 'signalled at once'
 
-CRASH = re.compile(r'[Aa]bort|[Pp]anic|\[.*BUG\]|core dumped|dumped core|terminate called|'
+CRASH = re.compile(r'(?<!Connection )[Aa]bort|[Pp]anic|\[.*BUG\]|core dumped|dumped core|terminate called|'
                    r'[Aa]ssert|[Ss]egmentation|Fatal Python|FATAL ERROR|fatal error has been|'
                    r'double free|stack smashing')
 

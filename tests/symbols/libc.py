@@ -19,6 +19,7 @@ cancellation_points.txt.
 """
 import bisect
 import collections
+import os
 import re
 import subprocess
 
@@ -71,7 +72,7 @@ class Libc:
         self.path = path
         header = run('readelf', '-h', path)
         self.is_32_bit = 'ELF32' in header
-        self.is_glibc = path.endswith('libc.so.6')
+        self.is_glibc = os.path.basename(path).startswith(('libc.so.6', 'libc-2.'))
         self.is_x86 = 'X86-64' in header or 'Intel 80386' in header
         self.system_calls = system_calls(compiler)
         self.names = collections.defaultdict(set)  # address -> exported names
