@@ -61,6 +61,8 @@ static inline bool is_here(const char *tested)
 static inline bool is_raw(const char *tested)
 {
 #ifndef __GLIBC__
+    IF_IT_IS(epoll_wait, true) /* musl 1.2.2 */
+    IF_IT_IS(epoll_pwait, true)
     IF_IT_IS(epoll_pwait2, true)
     IF_IT_IS(preadv2, true)
     IF_IT_IS(pwritev2, true)

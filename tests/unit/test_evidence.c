@@ -37,7 +37,9 @@ static int silent_connection(int family, int *port)
 }
 
 /* AddressSanitizer wraps the wrappers. */
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__SANITIZE_ADDRESS__) && __GNUC__ < 12
+#define CALLER "libasan.so.6"
+#elif defined(__SANITIZE_ADDRESS__)
 #define CALLER "libasan.so.8"
 #else
 #define CALLER "test_evidence"
@@ -105,6 +107,9 @@ Test(evidence, six_groups_are_written_short)
 
 Test(evidence, calls_that_read_the_clock_know_how_long_they_waited)
 {
+#if defined(__SANITIZE_ADDRESS__) && __GNUC__ < 12
+    cr_skip_test("this AddressSanitizer makes another call that reads no clock");
+#endif
     struct coopdl_cut cut;
     struct pollfd pollfd = {.fd = silent_pipe(), .events = POLLIN};
     CUT(&cut, poll(&pollfd, 1, 60000));
