@@ -49,7 +49,7 @@ static int await_signal(const sigset_t *signals, int64_t until)
     int64_t left = until - coopdl_now();
     if (left < 0)
         left = 0;
-    struct timespec timeout = {.tv_sec = left / COOPDL_SECOND,
+    struct timespec timeout = {.tv_sec = (time_t)(left / COOPDL_SECOND),
                                .tv_nsec = (long)(left % COOPDL_SECOND)};
     return is_sent(sigtimedwait(signals, &info, &timeout), &info);
 }
