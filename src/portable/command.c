@@ -2,8 +2,8 @@
 /*
  * command.c -- the same for a program (portable.h).
  *
- * From 2.34 on crt1.o, libc's object file, calls the function that starts main in
- * its new version.  This file defines a function of that name, which calls
+ * crt1.o, the compiler's object file, calls libc's function that starts main in
+ * its new version (2.34).  This file defines a function of that name, which calls
  * the old version.  From 2.34 on crt1.o hands over no `init`, since libc itself runs the
  * constructors of the program then; the old libc runs none.  What must hold: the
  * program has no constructors.
@@ -33,7 +33,6 @@ int fstat64(int fd, struct stat64 *file)
     return (int)syscall(SYS_fstat, fd, file);
 }
 
-#if __GLIBC_PREREQ(2, 34)
 typedef int program(int, char **, char **);
 
 #if defined(__x86_64__)
@@ -52,4 +51,3 @@ int __wrap___libc_start_main(program *main, int argc, char **argv, void (*init)(
 {
     return start_main(main, argc, argv, init, fini, loader_fini, stack_end);
 }
-#endif
