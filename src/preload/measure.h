@@ -29,12 +29,12 @@ struct coopdl_measuring {
 static inline enum coopdl_object coopdl_object_of(const char *name, const char *parameters)
 {
 #define BEGINS(with) (strncmp(parameters, with, sizeof(with) - 1) == 0)
-    return strncmp(name, "epoll_", 6) == 0                                         ? ON_EPOLL
-           : strcmp(name, "connect") == 0                                          ? ON_CONNECT
-           : BEGINS("(int n, fd_set")                                              ? ON_SELECT
-           : BEGINS("(struct pollfd")                                              ? ON_POLL
-           : BEGINS("(const char *path") || strncmp(name, "openat", 6) == 0        ? ON_PATH
-           : BEGINS("(pid_t pid") || BEGINS("(int *status") || BEGINS("(idtype_t") ? ON_CHILD
+    return strncmp(name, "epoll_", 6) == 0                                             ? ON_EPOLL
+           : strcmp(name, "connect") == 0                                              ? ON_CONNECT
+           : BEGINS("(int n, fd_set")                                                  ? ON_SELECT
+           : BEGINS("(struct pollfd")                                                  ? ON_POLL
+           : BEGINS("(const char *path") || BEGINS("(int directory, const char *path") ? ON_PATH
+           : BEGINS("(pid_t pid") || BEGINS("(int *status") || BEGINS("(idtype_t")     ? ON_CHILD
            : BEGINS("(int fd") || BEGINS("(int in") || BEGINS("(int out") || BEGINS("(mqd_t")
                ? ON_DESCRIPTOR
                : ON_NOTHING;

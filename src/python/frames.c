@@ -18,10 +18,11 @@
  *   that the new thread is about to use, and the process crashes.  A critical function in which the
  *   scope itself was entered does not count: the exception stops at the `with` statement of the
  *   scope, inside that function.
- * - asyncio's event loop, where neither a coroutine nor a callback of the program's runs, nor waits
- *   in the selector.  The loop has taken a handle off its queue, or a future is done and calls
- *   call_soon, once: after an exception there what awaits the future sleeps for ever, and so does
- *   asyncio.run, which waits for that.  The safe point is between two rounds of the loop.
+ * - The event loop's own code in asyncio, as long as it runs no coroutine or callback of the
+ *   program's and does not wait in the selector.  The loop has taken a handle off its queue, or a
+ *   future is done and calls call_soon, once.  After an exception there what awaits the future
+ *   sleeps for ever, and asyncio.run waits for it.  The safe point is between two rounds of the
+ *   loop.
  *
  * A safe point lies before an instruction of a frame that is in none of these places: at the target
  * of a jump backwards, at the beginning of a function, at the beginning of the body of a `with`,
